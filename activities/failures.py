@@ -1,0 +1,42 @@
+"""Our errors as Temporal takes them: permanent ones are named non-retryable, the others say when to come again."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import timedelta
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from domain.errors import EverthreadError, InputRefusedError, ModelRefusedError, ModelUnavailableError, UnknownAgentError
+
+PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError)
+FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
+
+
+def retry_delay(error: Exception) -> float:
+    """Seconds until this activity's next attempt: what the provider asked for, else doubling.
+
+    With jitter, so that threads that failed together do not come back together; the same for each call in an attempt.
+    """
+    info = activity.info()
+    jitter = random.Random(f"{info.workflow_id}/{info.activity_id}/{info.attempt}").random()  # noqa: S311
+    asked = error.retry_after_s if isinstance(error, ModelUnavailableError) else None
+    if asked is not None:
+        return asked * (1 + 0.25 * jitter) + 0.1 * jitter
+    delay = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(info.attempt - 1, 10))
+    return delay * (0.75 + 0.5 * jitter)
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raises: ApplicationError for every error of ours; others pass and are retried by the activity's policy."""
+    try:
+        yield
+    except PERMANENT as error:
+        raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
+    except EverthreadError as error:
+        delay = timedelta(seconds=retry_delay(error))
+        raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=delay) from error

@@ -1,0 +1,239 @@
+"""`call_model`: one step of a turn. Saves the prompt, builds the context, calls the model, saves the answer.
+
+A step whose answer is final returns it without calling the model again, so that a crash between saving and reporting
+costs nothing. The rows it writes are its own only while no later attempt holds them (see activities.ports.Store.amend).
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import structlog
+from temporalio import activity
+
+from activities.failures import retry_delay, translated
+from activities.lease import Lease
+from activities.ports import Catalog, ChatModel, EventLog, Store
+from activities.rows import answer_row, prompt_row
+from domain import ids
+from domain.agent import Agent
+from domain.context import build_context
+from domain.errors import ModelUnavailableError, NotVisibleYetError, SupersededError
+from domain.messages import Message, ToolCall, preview
+from domain.model import Completion, ModelRequest, TextDelta
+from domain.steps import PlannedCall, StepRequest, StepResult, attempt_of, fence
+
+PARTIAL_EVERY_S = 1.0
+
+log = structlog.get_logger()
+
+
+@dataclass
+class Step:
+    """One attempt of one step: what is asked, who asks, and the right to write."""
+
+    request: StepRequest
+    agent: Agent
+    attempt: int  # fence
+    lease: Lease
+
+    @property
+    def answer_id(self) -> str:
+        request = self.request
+        return ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
+
+    @property
+    def prompt_row_id(self) -> str:
+        return ids.message_id(self.request.thread, self.request.prompt_id, "prompt", branch=self.request.branch)
+
+    @property
+    def last(self) -> bool:
+        return self.request.step + 1 >= self.agent.max_steps
+
+
+class ModelActivities:
+    """Model calls over the ports it is given. `budget_tokens` bounds the context of a call."""
+
+    def __init__(
+        self,
+        store: Store,
+        events: EventLog,
+        model: ChatModel,
+        catalog: Catalog,
+        *,
+        budget_tokens: int,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._store = store
+        self._events = events
+        self._model = model
+        self._catalog = catalog
+        self._budget = budget_tokens
+        self._clock = clock
+
+    @activity.defn(name="call_model")
+    async def call_model(self, request: StepRequest) -> StepResult:
+        """One model call and its records. Returns the final answer of an earlier attempt if there is one."""
+        with translated():
+            agent = self._catalog.agent(request.agent)
+            async with Lease.of_activity() as lease:
+                step = Step(request, agent, fence(request.epoch, request.step, activity.info().attempt), lease)
+                return await self._admit(step) or await self._answer(step)
+
+    async def _admit(self, step: Step) -> StepResult | None:
+        """Make the prompt's row this turn's. Returns a result only if the prompt id is an older prompt's."""
+        request = step.request
+        if request.step > 0:
+            return None
+        if request.prompt is not None:
+            record = await self._store.get_thread(request.thread)
+            await self._store.insert([prompt_row(request.thread, request.prompt, record, self._clock())])
+        [row] = await self._store.get([step.prompt_row_id]) or [None]
+        if row is None:
+            raise NotVisibleYetError(f"prompt {request.prompt_id} is not in the store yet")
+        if request.prompt is not None and row.digest != request.prompt.digest():
+            return StepResult(message_id=row.id, finish="conflict")
+        if row.final:
+            return None if row.turn == request.turn else StepResult(message_id=row.id, finish="duplicate")
+        changes = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
+        await self._store.amend(row.id, step.attempt, changes)
+        await self._publish(step, "turn.started", prompt_id=request.prompt_id, text=row.text, author=row.author)
+        return None
+
+    async def _answer(self, step: Step) -> StepResult:
+        row = await self._claim(step)
+        if not row.final:
+            completion = await self._stream(step, await self._context(step))
+            row = await self._save(step, completion)
+        result = StepResult.model_validate(row.result)
+        if not result.plan:
+            await self._end_turn(step, result)
+        return result
+
+    async def _claim(self, step: Step) -> Message:
+        """The answer's row, held by this attempt unless it is final. Raises: SupersededError if a later one holds it."""
+        record = await self._store.get_thread(step.request.thread)
+        await self._store.insert([answer_row(step.request, step.answer_id, step.attempt, record, self._clock())])
+        row = await self._store.amend(step.answer_id, step.attempt, {"text": "", "updated_at": self._clock()})
+        if row is None or not (row.final or row.attempt == step.attempt):
+            raise SupersededError("a later attempt of this step holds its row")
+        return row
+
+    async def _context(self, step: Step) -> ModelRequest:
+        request, agent = step.request, step.agent
+        first = ids.first_seq(request.turn)
+        history = await self._store.history(request.thread, first, agent.recent_messages)
+        running = await self._running(step)
+        messages = build_context(agent.instructions, history, running, self._budget)
+        tools = [
+            {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
+            for t in agent.tools
+        ]
+        choice = "none" if step.last else "auto"
+        return ModelRequest(agent.model, messages, tools, choice, agent.options)
+
+    async def _running(self, step: Step) -> list[Message]:
+        """The turn's own rows so far. Raises: NotVisibleYetError if one that an earlier step saved is missing."""
+        wanted = [step.prompt_row_id, *step.request.expect]
+        rows = await self._store.get(wanted)
+        if len(rows) < len(wanted):
+            raise NotVisibleYetError(f"{len(wanted) - len(rows)} of {len(wanted)} messages of the turn do not show yet")
+        return sorted(rows, key=lambda row: row.seq)
+
+    async def _stream(self, step: Step, call: ModelRequest) -> Completion:
+        await self._publish(step, "message.started", message_id=step.answer_id, step=step.request.step)
+        log.info("model.called", message_id=step.answer_id, messages=len(call.messages), agent=step.agent.name)
+        text, saved_at = "", time.monotonic()
+        try:
+            async for piece in self._model.stream(call):
+                step.lease.check()
+                if isinstance(piece, Completion):
+                    return piece
+                text += piece.text
+                await self._publish_delta(step, piece)
+                if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
+                    await self._save_partial(step, text)
+                    saved_at = time.monotonic()
+        except ModelUnavailableError as error:
+            await self._tell_retry(step, error)
+            raise
+        raise ModelUnavailableError("the model's stream ended without an end")
+
+    async def _publish_delta(self, step: Step, piece: TextDelta) -> None:
+        data = {"message_id": step.answer_id, "attempt": step.attempt, "text": piece.text}
+        await self._events.publish(step.request.thread, "message.delta", data)
+
+    async def _save_partial(self, step: Step, text: str) -> None:
+        row = await self._store.amend(step.answer_id, step.attempt, {"text": text, "updated_at": self._clock()})
+        if row is None or row.attempt != step.attempt:
+            raise SupersededError("a later attempt of this step holds its row")
+
+    async def _tell_retry(self, step: Step, error: ModelUnavailableError) -> None:
+        wait_s = round(retry_delay(error), 1)
+        log.warning("model.unavailable", error=str(error), attempt=attempt_of(step.attempt), retry_in_s=wait_s)
+        await self._publish(step, "model.retrying", message_id=step.answer_id, error=str(error), retry_in_s=wait_s)
+
+    async def _save(self, step: Step, completion: Completion) -> Message:
+        """Make the answer final, once. Returns the row that won, which may be another attempt's."""
+        step.lease.check()
+        result = self._result(step, completion)
+        row = await self._store.amend(
+            step.answer_id,
+            step.attempt,
+            {
+                "status": "complete",
+                "text": completion.text,
+                "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]],
+                "model": completion.model,
+                "finish": completion.finish,
+                "usage": completion.usage.model_dump() if completion.usage else None,
+                "raw": completion.raw,
+                "result": result.model_dump(mode="json"),
+                "updated_at": self._clock(),
+            },
+        )
+        if row is None or not row.final:
+            raise SupersededError("a later attempt of this step holds its row")
+        if row.attempt == step.attempt:
+            await self._tell_finished(step, row)
+        return row
+
+    async def _tell_finished(self, step: Step, row: Message) -> None:
+        # One such line per message, whatever happens, is how crash tests count final transitions.
+        log.info("message.finished", message_id=row.id, prompt_id=row.prompt_id, attempt=attempt_of(row.attempt))
+        data = {"message_id": row.id, "step": row.step, "status": row.status, "finish": row.finish}
+        await self._publish(step, "message.finished", **data)
+
+    def _result(self, step: Step, completion: Completion) -> StepResult:
+        calls = () if step.last else completion.tool_calls[: ids.MAX_CALLS]
+        return StepResult(
+            message_id=step.answer_id,
+            finish="step_limit" if completion.tool_calls and not calls else completion.finish,
+            preview=preview(completion.text),
+            usage=completion.usage,
+            plan=[_plan(step.agent, call) for call in calls],
+        )
+
+    async def _end_turn(self, step: Step, result: StepResult) -> None:
+        """Mark the prompt answered and the thread active; the same again on a retry."""
+        request, now = step.request, self._clock()
+        step.lease.check()
+        row = await self._store.amend(step.prompt_row_id, step.attempt, {"status": "answered", "updated_at": now})
+        asked = preview(row.text, 80) if row else ""
+        await self._store.end_turn(request.thread, request.turn, {"updated_at": now, "preview": asked})
+        data: dict[str, Any] = {"prompt_id": request.prompt_id, "status": "answered", "message_id": result.message_id}
+        await self._publish(step, "turn.finished", **data)
+
+    async def _publish(self, step: Step, kind: Any, /, **data: Any) -> None:
+        common = {"turn": step.request.turn, "attempt": step.attempt, "agent": step.request.agent}
+        await self._events.publish(step.request.thread, kind, common | data)
+
+
+def _plan(agent: Agent, call: ToolCall) -> PlannedCall:
+    tool = agent.tool(call.name)
+    if tool is None:  # run_tool tells the model so
+        return PlannedCall(call_id=call.call_id, tool=preview(call.name, 64))
+    return PlannedCall(call_id=call.call_id, tool=tool.name, effect=tool.effect, timeout_s=tool.timeout_s)

@@ -1,0 +1,91 @@
+"""What activities need from the world. Adapters fit these shapes; nothing here connects to anything."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Any, Protocol
+
+from domain.agent import Agent
+from domain.events import Event, EventKind
+from domain.messages import Message, Page, ThreadRecord
+from domain.model import Completion, ModelRequest, TextDelta
+
+
+class Store(Protocol):
+    """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse."""
+
+    async def insert(self, messages: Sequence[Message]) -> None:
+        """Create the rows that do not exist yet; leave those that do as they are."""
+
+    async def get(self, message_ids: Sequence[str]) -> list[Message]:
+        """The rows that exist, in the order asked for."""
+
+    async def amend(self, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        """Change a row if it is pending and no later attempt holds it, and take hold of it; return the row as it is now.
+
+        The caller won if the returned row has its `attempt`. Returns None if there is no such row: an update never
+        brings back what was deleted.
+        """
+
+    async def history(self, thread: str, before_seq: int, limit: int) -> list[Message]:
+        """The last `limit` ended rows before a place in the thread, oldest first."""
+
+    async def page(self, thread: str, *, cursor: str | None, limit: int, newest_first: bool) -> Page[Message]:
+        """Some of a thread's rows in order. Raises: InputRefusedError if the cursor is not one of ours."""
+
+    async def open_prompts(self, thread: str | None, limit: int) -> list[Message]:
+        """Prompts accepted but not ended, of one thread or of all, in order."""
+
+    async def recent_prompts(self, thread: str, limit: int) -> list[Message]:
+        """The last `limit` prompts of a thread that were not refused, oldest first."""
+
+    async def insert_thread(self, record: ThreadRecord) -> ThreadRecord:
+        """Create the record unless it exists; return the one that is there."""
+
+    async def get_thread(self, thread: str) -> ThreadRecord | None: ...
+
+    async def open_epoch(self, thread: str, epoch: int, run_id: str) -> ThreadRecord:
+        """Make `epoch + 1` the thread's epoch, held by `run_id`, if it is still `epoch`; return what is there now."""
+
+    async def end_turn(self, thread: str, turn: int, changes: dict[str, Any]) -> None:
+        """Change the thread's record if no later turn has ended."""
+
+    async def page_threads(self, *, cursor: str | None, limit: int) -> Page[ThreadRecord]:
+        """Threads by last activity, newest first. Raises: InputRefusedError if the cursor is not one of ours."""
+
+    async def save_checkpoint(self, thread: str, epoch: int, turn: int, state: dict[str, Any]) -> None:
+        """Keep the thread's private state unless a later one is kept."""
+
+    async def load_checkpoint(self, thread: str) -> dict[str, Any] | None: ...
+
+
+class EventLog(Protocol):
+    """Live events of threads, see domain.events."""
+
+    async def publish(self, thread: str, kind: EventKind, data: dict[str, Any]) -> None: ...
+
+    def follow(self, thread: str, after: str | None = None) -> AsyncIterator[Event]:
+        """Events as they come, for ever; a `snapshot` first unless `after` can be continued without a gap."""
+
+
+class ChatModel(Protocol):
+    """A chat model behind an OpenAI-compatible endpoint."""
+
+    def stream(self, request: ModelRequest) -> AsyncIterator[TextDelta | Completion]:
+        """Text deltas, then exactly one Completion.
+
+        Raises: ModelUnavailableError if the same call may succeed later; ModelRefusedError if not.
+        """
+
+
+class Catalog(Protocol):
+    """The agents a user has defined."""
+
+    @property
+    def default(self) -> str:
+        """The agent of threads that name none."""
+
+    def agent(self, name: str) -> Agent:
+        """Raises: UnknownAgentError if there is none of that name."""
+
+    def names(self) -> list[str]: ...

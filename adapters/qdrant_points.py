@@ -1,0 +1,122 @@
+"""Messages and records as Qdrant points: payloads, indexes, filters. Shared by the embedded store and a server's.
+
+What is searched or ordered by is a payload field; what is only kept (the provider's object, a checkpoint) is JSON text,
+since a payload bounds nesting and numbers and an object from outside knows no bounds.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from domain import ids
+from domain.errors import InputRefusedError
+from domain.messages import Message, ThreadRecord
+
+MESSAGES, RECORDS = "messages", "records"
+SPARSE_VECTOR = "bm25"
+KEPT_AS_TEXT = ("raw", "result")
+
+IndexKind = Literal["keyword", "integer", "float"]
+INDEXES: dict[str, dict[str, IndexKind]] = {
+    MESSAGES: {
+        "tenant": "keyword",
+        "owner": "keyword",
+        "thread": "keyword",
+        "role": "keyword",
+        "status": "keyword",
+        "turn": "integer",
+        "seq": "integer",
+        "created_at": "float",
+    },
+    RECORDS: {"kind": "keyword", "tenant": "keyword", "owner": "keyword", "updated_at": "float"},
+}
+
+
+@dataclass(frozen=True)
+class Where:
+    """A filter in no engine's dialect: all of these must hold."""
+
+    point_id: str | None = None
+    equal: dict[str, str | int] = field(default_factory=dict)
+    unequal: dict[str, list[str]] = field(default_factory=dict)
+    below: dict[str, float] = field(default_factory=dict)  # strictly
+    at_most: dict[str, float] = field(default_factory=dict)
+
+
+def may_write(message_id: str, attempt: int) -> Where:
+    """The fence: the row is open, and no later attempt holds it."""
+    return Where(message_id, equal={"status": "pending"}, at_most={"attempt": attempt})
+
+
+def message_payload(message: Message) -> dict[str, Any]:
+    return payload(message.model_dump(mode="json", exclude_none=True))
+
+
+def payload(fields: dict[str, Any]) -> dict[str, Any]:
+    """Fields of a message, or changes of some, as they are stored."""
+    return {name: _text(value) if name in KEPT_AS_TEXT else value for name, value in fields.items()}
+
+
+def message_of(stored: dict[str, Any]) -> Message:
+    whole = {name: json.loads(v) if name in KEPT_AS_TEXT and v is not None else v for name, v in stored.items()}
+    return Message.model_validate(whole)
+
+
+def thread_point_id(thread: str) -> str:
+    return ids.record_id("thread", thread)
+
+
+def thread_payload(record: ThreadRecord) -> dict[str, Any]:
+    return {"kind": "thread"} | record.model_dump(mode="json")
+
+
+def thread_of(stored: dict[str, Any]) -> ThreadRecord:
+    return ThreadRecord.model_validate({name: value for name, value in stored.items() if name != "kind"})
+
+
+def checkpoint_point_id(thread: str) -> str:
+    return ids.record_id("checkpoint", thread)
+
+
+def checkpoint_payload(thread: str, epoch: int, turn: int, state: dict[str, Any]) -> dict[str, Any]:
+    """`rank` orders checkpoints of one thread."""
+    return {"kind": "checkpoint", "thread": thread, "rank": epoch * 10**9 + turn, "state": _text(state)}
+
+
+def checkpoint_state(stored: dict[str, Any]) -> dict[str, Any]:
+    state: dict[str, Any] = json.loads(stored["state"])
+    return state
+
+
+@dataclass(frozen=True)
+class Cursor:
+    """Where a page ended: the value it was ordered by, and the rows already given that have this very value."""
+
+    value: float
+    seen: tuple[str, ...]
+
+    def encode(self) -> str:
+        return base64.urlsafe_b64encode(json.dumps([self.value, *self.seen]).encode()).decode()
+
+    @classmethod
+    def decode(cls, text: str) -> Cursor:
+        """Raises: InputRefusedError if the text is not a cursor of ours."""
+        try:
+            value, *seen = json.loads(base64.urlsafe_b64decode(text.encode()))
+            return cls(float(value), tuple(map(str, seen)))
+        except (ValueError, TypeError):
+            raise InputRefusedError("cursor: not one that a page before this gave; leave it out to start over") from None
+
+    @classmethod
+    def after(cls, rows: list[tuple[str, float]], before: Cursor | None) -> Cursor:
+        """The cursor behind `rows`, pairs of id and value; `before` is the cursor that led to them."""
+        value = rows[-1][1]
+        seen = tuple(row_id for row_id, row_value in rows if row_value == value)
+        return cls(value, seen + (before.seen if before and before.value == value else ()))
+
+
+def _text(value: Any) -> str | None:
+    return None if value is None else json.dumps(value, separators=(",", ":"))

@@ -1,0 +1,115 @@
+"""The event log in this process: a ring buffer a thread, and what streams right now, for those who come late."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections import OrderedDict, deque
+from collections.abc import AsyncIterator
+from typing import Any
+
+from domain.events import Event, EventKind
+
+KEPT_EVENTS = 2_000  # a thread
+KEPT_THREADS = 1_000
+
+
+class MemoryEvents:
+    """activities.ports.EventLog for one process. What is published is heard by followers of the same process only."""
+
+    def __init__(self) -> None:
+        self._logs: OrderedDict[str, _Log] = OrderedDict()
+
+    async def publish(self, thread: str, kind: EventKind, data: dict[str, Any]) -> None:
+        self._log(thread).append(kind, data)
+
+    async def follow(self, thread: str, after: str | None = None) -> AsyncIterator[Event]:
+        log = self._log(thread)
+        log.followers += 1
+        try:
+            position = log.position(after)
+            while True:
+                if position is None or position < log.oldest:
+                    yield log.snapshot()
+                    position = log.count
+                for event in log.since(position):
+                    position += 1
+                    yield event
+                    if position < log.oldest:
+                        break
+                if position == log.count:
+                    await log.changed()
+        finally:
+            log.followers -= 1
+
+    def _log(self, thread: str) -> _Log:
+        log = self._logs.get(thread)
+        if log is None:
+            log = self._logs[thread] = _Log()
+            self._forget_idle()
+        self._logs.move_to_end(thread)
+        return log
+
+    def _forget_idle(self) -> None:
+        """A forgotten log's readers get a snapshot of a new epoch when they come back."""
+        for thread in list(self._logs)[: max(0, len(self._logs) - KEPT_THREADS)]:
+            if not self._logs[thread].busy:
+                del self._logs[thread]
+
+
+class _Log:
+    def __init__(self) -> None:
+        self.epoch = uuid.uuid4().hex[:8]
+        self.count = 0  # events so far; the newest has this number
+        self.followers = 0
+        self._events: deque[Event] = deque(maxlen=KEPT_EVENTS)
+        self._streaming: dict[str, dict[str, Any]] = {}
+        self._change = asyncio.Event()
+
+    @property
+    def oldest(self) -> int:
+        """The lowest position that can be continued without a gap."""
+        return self.count - len(self._events)
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.followers or self._streaming)
+
+    def append(self, kind: EventKind, data: dict[str, Any]) -> None:
+        self.count += 1
+        self._events.append(Event(id=f"{self.epoch}.{self.count}", kind=kind, data=data))
+        self._fold(kind, data)
+        self._change.set()
+        self._change = asyncio.Event()
+
+    def position(self, after: str | None) -> int | None:
+        """The number of the event an id names. Returns None if it is not of this log."""
+        epoch, _, number = (after or "").partition(".")
+        if epoch != self.epoch or not number.isdecimal() or int(number) > self.count:
+            return None
+        return int(number)
+
+    def since(self, position: int) -> list[Event]:
+        missing = self.count - position
+        return list(self._events)[len(self._events) - missing :] if missing else []
+
+    def snapshot(self) -> Event:
+        messages = [dict(message) for message in self._streaming.values()]
+        return Event(id=f"{self.epoch}.{self.count}", kind="snapshot", data={"messages": messages})
+
+    async def changed(self) -> None:
+        await self._change.wait()
+
+    def _fold(self, kind: EventKind, data: dict[str, Any]) -> None:
+        message_id = str(data.get("message_id"))
+        if kind == "message.started":
+            self._streaming[message_id] = data | {"text": ""}
+        elif kind == "message.delta" and message_id in self._streaming:
+            message = self._streaming[message_id]
+            if message["attempt"] == data["attempt"]:
+                message["text"] += data["text"]
+        elif kind == "message.finished":
+            self._streaming.pop(message_id, None)
+        elif kind == "turn.finished":
+            for ended in [key for key, value in self._streaming.items() if value.get("turn") == data.get("turn")]:
+                del self._streaming[ended]

@@ -1,0 +1,75 @@
+"""The context of a model call: which messages the model sees, and in what order. One pure function."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
+from domain.messages import Message, ToolCall
+
+TOKENS_PER_MESSAGE = 4
+BYTES_PER_TOKEN = 4  # an estimate on the safe side for most languages
+
+
+@dataclass(frozen=True)
+class ChatMessage:
+    """A message as a chat model takes it, in no provider's dialect."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    text: str
+    tool_calls: Sequence[ToolCall] = ()
+    call_id: str | None = None
+    name: str | None = None
+
+
+def build_context(
+    instructions: str, history: Sequence[Message], running: Sequence[Message], budget_tokens: int
+) -> list[ChatMessage]:
+    """The instructions, as many whole recent turns as the budget holds, then the running turn, oldest first.
+
+    A turn that did not end well is left out, so that one bad turn cannot poison the thread. The running turn is always
+    there, whatever it costs.
+    """
+    system = [ChatMessage("system", instructions)] if instructions.strip() else []
+    current = list(map(_chat, running))
+    left = budget_tokens - sum(map(estimate_tokens, [*system, *current]))
+    recent: list[ChatMessage] = []
+    for turn in reversed(list(_whole_turns(history))):
+        chats = close_calls(list(map(_chat, turn)))
+        left -= sum(map(estimate_tokens, chats))
+        if left < 0:
+            break
+        recent = chats + recent
+    return system + recent + close_calls(current)
+
+
+def estimate_tokens(message: ChatMessage) -> int:
+    size = len(message.text.encode("utf-8", "replace")) + sum(len(c.name) + len(c.arguments) for c in message.tool_calls)
+    return size // BYTES_PER_TOKEN + TOKENS_PER_MESSAGE
+
+
+def close_calls(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
+    """The same messages, each call followed by its result; a call without one gets a result that says so."""
+    results = {m.call_id: m for m in messages if m.role == "tool"}
+    closed: list[ChatMessage] = []
+    for message in messages:
+        if message.role == "tool":
+            continue
+        closed.append(message)
+        for call in message.tool_calls:
+            missing = ChatMessage("tool", "This call has no result.", call_id=call.call_id, name=call.name)
+            closed.append(results.get(call.call_id, missing))
+    return closed
+
+
+def _whole_turns(history: Sequence[Message]) -> Iterable[list[Message]]:
+    for _, rows in groupby(sorted(history, key=lambda m: m.seq), key=lambda m: m.turn):
+        turn = list(rows)
+        if turn[0].role == "user" and turn[0].status == "answered":
+            yield turn
+
+
+def _chat(message: Message) -> ChatMessage:
+    return ChatMessage(message.role, message.text, tuple(message.tool_calls), message.call_id, message.name)

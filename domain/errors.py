@@ -1,0 +1,77 @@
+"""Every error of ours.
+
+EverthreadError
+├── InputRefusedError            what was sent cannot be accepted; says the field, the value, the rule, the remedy
+│   ├── PromptConflictError      the id was used before for another text
+│   └── InboxFullError           too much is waiting already; retry when some of it is answered
+├── UnknownAgentError            no agent of that name in the catalog
+├── ModelError                   a model call failed
+│   ├── ModelRefusedError        for good: the same call would fail again
+│   └── ModelUnavailableError    for now: the same call may succeed later
+├── StoreError                   the store could not do it
+│   └── StoreBusyError           another process owns the embedded store
+├── NotVisibleYetError           a record that must be there is not; retry instead of repairing
+├── SupersededError              another attempt of the same step owns the record now
+└── SetupError                   the program cannot start; says the remedy in one line
+"""
+
+from __future__ import annotations
+
+
+class EverthreadError(Exception):
+    """The root of the tree above."""
+
+
+class InputRefusedError(EverthreadError):
+    """What was sent cannot be accepted."""
+
+
+class PromptConflictError(InputRefusedError):
+    """The prompt id was used before for another text."""
+
+
+class InboxFullError(InputRefusedError):
+    """The thread has as much waiting as it may hold."""
+
+
+class UnknownAgentError(EverthreadError):
+    """No agent of that name is in the catalog."""
+
+
+class ModelError(EverthreadError):
+    """A model call failed; the text is the provider's own sentence where it gave one."""
+
+
+class ModelRefusedError(ModelError):
+    """The provider refused for good: the same call would fail again."""
+
+
+class ModelUnavailableError(ModelError):
+    """The provider could not answer now.
+
+    `retry_after_s` is the number of seconds it asked to wait, or None.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class StoreError(EverthreadError):
+    """The store could not do what was asked."""
+
+
+class StoreBusyError(StoreError):
+    """Another process owns the embedded store."""
+
+
+class NotVisibleYetError(EverthreadError):
+    """A record that an earlier step wrote does not show yet."""
+
+
+class SupersededError(EverthreadError):
+    """Another attempt of the same step owns the record now."""
+
+
+class SetupError(EverthreadError):
+    """The program cannot start as it is set up."""

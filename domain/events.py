@@ -1,0 +1,33 @@
+"""What a live reader of a thread hears. Lossy by contract: the store has the truth.
+
+An event's id is `<epoch>.<n>`. A reader whose id is of another epoch, or too old, gets a `snapshot` first, which
+replaces what it has; then what follows. Every delta names its message and its attempt, so that text of an attempt that
+was cut off is never taken for text of the next.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+EventKind = Literal[
+    "snapshot",  # data: messages [{message_id, attempt, turn, text}] that stream right now
+    "turn.started",  # data: turn, prompt_id, agent, text (of the prompt), author
+    "message.started",  # data: message_id, attempt, turn, step
+    "message.delta",  # data: message_id, attempt, text
+    "message.finished",  # data: message_id, attempt, turn, step, status, finish
+    "model.retrying",  # data: message_id, attempt, error, retry_in_s
+    "tool.started",  # data: message_id, call_id, tool, turn
+    "tool.finished",  # data: message_id, call_id, tool, turn, status
+    "turn.finished",  # data: turn, prompt_id, status, message_id, error
+    "prompt.refused",  # data: prompt_id, error
+]
+
+
+class Event(BaseModel):
+    """One thing that happened on a thread."""
+
+    id: str
+    kind: EventKind
+    data: dict[str, Any] = Field(default_factory=dict)

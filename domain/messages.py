@@ -1,0 +1,116 @@
+"""The stored message: our own neutral form, plus the provider's object kept whole."""
+
+from __future__ import annotations
+
+from typing import Any, Generic, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field
+
+PREVIEW_CHARS = 300
+
+T = TypeVar("T")
+
+Role = Literal["user", "assistant", "tool"]
+# `pending` is open: the prompt waits or its turn runs, the answer streams, the tool runs. All others are final.
+Status = Literal["pending", "answered", "complete", "failed", "refused"]
+
+
+class ToolCall(BaseModel):
+    """A call as the model wrote it; `arguments` is its JSON text, which may be invalid."""
+
+    call_id: str
+    name: str
+    arguments: str
+
+
+class Usage(BaseModel):
+    """Tokens, as the provider counted them."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+
+
+class Message(BaseModel):
+    """One row of a conversation: a prompt, an answer of the model, or a tool's result.
+
+    Single writer: the attempt that holds the row. A row is inserted once; while it is `pending` it may be changed by an
+    attempt whose `attempt` number is not lower than the row's; once final it is never changed by a turn again.
+    Fields that a newer release wrote are kept.
+    """
+
+    model_config = ConfigDict(extra="allow")
+
+    id: str
+    thread: str
+    prompt_id: str
+    slot: str
+    role: Role
+    tenant: str = ""
+    owner: str = ""
+    turn: int | None = None  # None: a prompt that waits
+    branch: int = 0
+    step: int = 0
+    seq: int = 0  # place in the thread, see domain.ids.seq
+    status: Status = "pending"
+    attempt: int = 0  # fence, see domain.steps.fence
+    text: str = ""
+    tool_calls: list[ToolCall] = Field(default_factory=list)
+    call_id: str | None = None  # of a tool's result
+    name: str | None = None  # of the tool
+    author: str | None = None
+    agent: str | None = None
+    model: str | None = None
+    finish: str | None = None
+    error: str | None = None
+    usage: Usage | None = None
+    digest: str | None = None  # of a prompt: tells another text under the same id
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    raw: dict[str, Any] | None = None  # the provider's object, whole
+    result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same
+    created_at: float = 0.0  # seconds since 1970
+    updated_at: float = 0.0
+
+    @property
+    def final(self) -> bool:
+        return self.status != "pending"
+
+
+class ThreadRecord(BaseModel):
+    """What the store knows of a thread; `turns` is the number of the last turn that ended."""
+
+    model_config = ConfigDict(extra="allow")
+
+    thread: str
+    tenant: str = ""
+    owner: str = ""
+    agent: str = ""
+    metadata: dict[str, Any] = Field(default_factory=dict)
+    turns: int = 0
+    preview: str = ""  # the last prompt, shortened
+    epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
+    run_id: str = ""
+    created_at: float = 0.0
+    updated_at: float = 0.0
+
+
+class Page(BaseModel, Generic[T]):
+    """Some of a list; `next` goes into the call for the rest, None at the end."""
+
+    items: list[T]
+    next: str | None = None
+
+
+def preview(text: str, chars: int = PREVIEW_CHARS) -> str:
+    """The start of a text on one line, at most `chars` characters long."""
+    line = " ".join(text[: chars * 4].split())
+    return line if len(line) <= chars else line[: chars - 1] + "…"
+
+
+def mend_text(text: str) -> str:
+    """The text with surrogate pairs joined and lone halves replaced by U+FFFD.
+
+    Providers that cut a stream between the two halves of a character send each as a text of its own.
+    """
+    if text.isascii():
+        return text
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")

@@ -1,0 +1,186 @@
+"""What may be sent to a thread, and how it is refused.
+
+Inside Temporal there is no door: a signal or a start input can hold anything. So both are read from plain JSON values
+by the pure functions here, which either return a valid model or raise InputRefusedError with a sentence that names the
+field, the value, the rule and the remedy.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from domain import ids
+from domain.errors import InputRefusedError
+from domain.messages import preview
+from domain.wire import Wire, json_size
+
+MAX_PROMPT_BYTES = 1_000_000  # as JSON; the server takes no payload over 2 MiB
+MAX_METADATA_BYTES = 16_000
+MAX_DEPTH = 16
+MAX_INT = 2**63 - 1  # what the store can hold
+MAX_NAME = 200
+ID_PATTERN = r"^[\x21-\x7e]{1,128}$"  # a thousand of them are carried by the thread
+AGENT_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
+
+
+def _valid_unicode(text: Any) -> Any:
+    if isinstance(text, str):
+        for position, char in enumerate(text):
+            if "\ud800" <= char <= "\udfff":
+                raise ValueError(f"has half a surrogate pair at position {position}; send whole characters")
+    return text
+
+
+def _not_blank(text: Any) -> Any:
+    if isinstance(text, str) and not text.strip():
+        raise ValueError("is empty; send some text")
+    return text
+
+
+def _prompt_size(text: Any) -> Any:
+    if isinstance(text, str) and (size := json_size(text)) > MAX_PROMPT_BYTES:
+        raise ValueError(f"has {size} bytes as JSON, more than {MAX_PROMPT_BYTES}; send it in parts")
+    return text
+
+
+def _plain_json(value: Any) -> Any:
+    if isinstance(value, dict):
+        size = _measure(value, 1)
+        if size > MAX_METADATA_BYTES:
+            raise ValueError(f"has about {size} bytes, more than {MAX_METADATA_BYTES}; keep large data elsewhere")
+    return value
+
+
+def _measure(value: Any, depth: int) -> int:
+    """Roughly the bytes of a JSON value. Raises: ValueError if the store could not keep it."""
+    if depth > MAX_DEPTH:
+        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels; flatten it")
+    if isinstance(value, dict):
+        return 2 + sum(_measure(k, depth + 1) + _measure(v, depth + 1) + 2 for k, v in value.items())
+    if isinstance(value, list):
+        return 2 + sum(_measure(item, depth + 1) + 1 for item in value)
+    if isinstance(value, str):
+        return len(_valid_unicode(value).encode()) + 2
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError("holds NaN or Infinity, which JSON does not have; send null")
+    if isinstance(value, int) and abs(value) > MAX_INT:
+        raise ValueError("holds a number beyond 64 bits; send it as a string")
+    return len(str(value))
+
+
+PromptId = Annotated[str, Field(pattern=ID_PATTERN, strict=True)]
+AgentName = Annotated[str, Field(pattern=AGENT_PATTERN, strict=True)]
+Name = Annotated[str, BeforeValidator(_valid_unicode), Field(min_length=1, max_length=MAX_NAME)]
+Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json)]
+Content = Annotated[
+    str, BeforeValidator(_prompt_size), BeforeValidator(_not_blank), BeforeValidator(_valid_unicode), Field(strict=True)
+]
+
+
+class Prompt(Wire):
+    """What a user, or another program, says to a thread.
+
+    `id` makes it idempotent: a second prompt of the same id and content is a duplicate, of other content refused.
+    A missing id is given one. `agent` answers this prompt instead of the thread's own.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: PromptId | None = None
+    content: Content
+    author: Name | None = None
+    agent: AgentName | None = None
+    mode: Literal["queue"] = "queue"
+    metadata: Metadata = Field(default_factory=dict)
+
+    def digest(self) -> str:
+        return ids.content_digest(self.content, self.author, self.agent, self.metadata)
+
+    def size(self) -> int:
+        """The bytes it takes where it travels."""
+        return json_size(self)
+
+
+class ThreadStart(Wire):
+    """How a thread begins; `{}` is valid. Each field counts only when the thread is opened for the first time."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    agent: AgentName | None = None
+    owner: Name | None = None
+    tenant: Name | None = None
+    metadata: Metadata = Field(default_factory=dict)
+
+
+class Refusal(Wire):
+    """Something that came without a door to turn it away at, kept so that it can be recorded."""
+
+    id: str  # of the record, not of the prompt
+    reason: str
+    text: str = ""  # what was sent, shortened
+    prompt_id: str | None = None
+    place: int = 0  # how many prompts and refusals the thread had before it
+
+
+class Receipt(Wire):
+    """What a sender is told. `disposition`: `started`, `queued` behind others, or `duplicate` of a known prompt."""
+
+    prompt_id: str
+    disposition: Literal["started", "queued", "duplicate"]
+
+
+def read_prompt(value: Any) -> Prompt:
+    """A prompt from a JSON value. Raises: InputRefusedError."""
+    if not isinstance(value, dict):
+        raise InputRefusedError(
+            f'a prompt is a JSON object such as {{"content": "Hello"}}, not {describe(value)}'
+        )
+    return _read(Prompt, value, "prompt")
+
+
+def read_start(value: Any) -> ThreadStart:
+    """A start input from a JSON value; none at all is an empty one. Raises: InputRefusedError."""
+    if value is None:
+        return ThreadStart()
+    if not isinstance(value, dict):
+        raise InputRefusedError(f'the start input is a JSON object such as {{"agent": "assistant"}}, not {describe(value)}')
+    return _read(ThreadStart, value, "start input")
+
+
+def read_thread_id(text: str) -> str:
+    """A thread's id from a person or a URL. Raises: InputRefusedError."""
+    if not 1 <= len(text) <= MAX_NAME or not text.isprintable() or text != text.strip() or "/" in text:
+        raise InputRefusedError(
+            f"thread id {preview(repr(text), 60)}: 1 to {MAX_NAME} printable characters without / and outer blanks"
+        )
+    return text
+
+
+def describe(value: Any) -> str:
+    """A value as an error message shows it: its kind and its start, safe to store and to print."""
+    kinds = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "a boolean"}
+    kind = kinds.get(type(value), "a number" if isinstance(value, int | float) else "something else")
+    shown = preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else ""
+    return f"{kind} ({shown})" if shown else kind
+
+
+def _read(model: type[Any], value: dict[str, Any], what: str) -> Any:
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        problems = "; ".join(_sentence(model, problem) for problem in error.errors()[:3])
+        raise InputRefusedError(f"{what}: {problems}") from None
+
+
+def _sentence(model: type[BaseModel], problem: Any) -> str:
+    field = ".".join(str(part) for part in problem["loc"]) or "it"
+    if problem["type"] == "extra_forbidden":
+        return f"{preview(ascii(field), 60)} is not a field; the fields are {', '.join(model.model_fields)}"
+    if problem["type"] == "missing":
+        return f"{field} is missing"
+    if problem["type"] == "value_error":
+        return f"{field} {problem['ctx']['error']}"
+    return f"{field}: {problem['msg']}, not {describe(problem['input'])}"

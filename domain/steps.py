@@ -1,0 +1,145 @@
+"""What the thread's workflow and its activities say to each other: ids and decisions, never a transcript.
+
+These models are in histories for ever: fields are only added, with defaults. What equals its default is not sent, since
+every byte here is paid for on every turn.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from domain.agent import Effect
+from domain.messages import Usage
+from domain.prompts import Prompt, Refusal, ThreadStart
+from domain.wire import Wire
+
+MAX_ATTEMPT = 999_999
+_EPOCH, _STEP = 10**9, 10**6
+
+
+def fence(epoch: int, step: int, attempt: int) -> int:
+    """The number that orders all who may write a turn's rows.
+
+    A later run of the thread beats every attempt of an earlier one, a later step every attempt of an earlier step.
+    """
+    return epoch * _EPOCH + step * _STEP + min(attempt, MAX_ATTEMPT)
+
+
+def closing_fence(epoch: int) -> int:
+    """Beats every attempt of every step in the epoch: for the end of a turn that no step could end."""
+    return fence(epoch, 999, MAX_ATTEMPT)
+
+
+def attempt_of(fence: int) -> int:
+    """The attempt, from 1, within its step."""
+    return fence % _STEP
+
+
+class OpenRequest(Wire):
+    v: int = 1
+    thread: str
+    run_id: str
+    start: ThreadStart = Field(default_factory=ThreadStart)
+
+
+class Opened(Wire):
+    """`state` is the thread as the store knows it, see domain.thread.ThreadState."""
+
+    state: dict[str, Any]
+
+
+class StepRequest(Wire):
+    """One model call. `prompt` comes with the first step only, `expect` names rows that the step must see."""
+
+    v: int = 1
+    thread: str
+    epoch: int
+    prompt_id: str
+    turn: int
+    branch: int = 0
+    step: int = 0
+    agent: str
+    prompt: Prompt | None = None
+    expect: list[str] = Field(default_factory=list)
+
+
+class PlannedCall(Wire):
+    """A tool call as the workflow needs to know it; the arguments stay in the store."""
+
+    call_id: str
+    tool: str
+    effect: Effect = "read"
+    timeout_s: float = 30.0
+
+
+# stop, length, content_filter …: the model's own words; tool_calls: `plan` comes next;
+# duplicate, conflict: the prompt's id is taken by an older prompt that said the same, or something else.
+Finish = str
+
+
+class StepResult(Wire):
+    message_id: str
+    finish: Finish = "stop"
+    preview: str = ""
+    usage: Usage | None = None
+    plan: list[PlannedCall] = Field(default_factory=list)
+
+
+class ToolRequest(Wire):
+    v: int = 1
+    thread: str
+    epoch: int
+    prompt_id: str
+    turn: int
+    branch: int = 0
+    step: int = 0
+    index: int = 0
+    agent: str
+    call: PlannedCall
+
+
+class ToolResult(Wire):
+    message_id: str
+    status: Literal["complete", "failed"] = "complete"
+
+
+class SaveRequest(Wire):
+    """Prompts that must wait, or that are too large to travel: saved so that they are seen and cannot be lost."""
+
+    v: int = 1
+    thread: str
+    prompts: list[Prompt]
+    places: list[int]
+
+
+class SaveResult(Wire):
+    """Of the prompts asked for: those whose id an older prompt has, with the same text or with another."""
+
+    duplicates: list[str] = Field(default_factory=list)
+    conflicts: list[str] = Field(default_factory=list)
+
+
+class CloseRequest(Wire):
+    """How a turn ended that no model call could end, and what was refused."""
+
+    v: int = 1
+    thread: str
+    epoch: int
+    prompt_id: str | None = None
+    turn: int = 0
+    branch: int = 0
+    step: int = 0
+    agent: str = ""
+    prompt: Prompt | None = None
+    error: str = ""
+    refusals: list[Refusal] = Field(default_factory=list)
+
+
+class CheckpointRequest(Wire):
+    v: int = 1
+    thread: str
+    epoch: int
+    turn: int
+    state: dict[str, Any]

@@ -1,0 +1,44 @@
+"""All configuration, in one place. Read once by a program, then passed on as values. Documented in .env.example."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import AliasChoices, Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class Settings(BaseSettings):
+    """From the environment, then from the file .env; an empty value counts as none."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="EVERTHREAD_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+    )
+
+    # The model
+    openai_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("OPENAI_API_KEY"))
+    openai_base_url: str | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
+    model: str | None = None
+    model_connect_timeout_s: float = Field(5.0, gt=0, le=60)
+    model_first_token_timeout_s: float = Field(60.0, gt=0, le=3000)
+    model_chunk_timeout_s: float = Field(30.0, gt=0, le=3000)
+    model_call_timeout_s: float = Field(600.0, gt=0, le=3000)
+    context_tokens: int | None = Field(None, ge=500)
+
+    # Agents
+    agent: str = "assistant"
+
+    # This process
+    data_dir: Path = Path(".everthread")
+    host: str = "127.0.0.1"
+    port: int = Field(8800, ge=1, le=65535)
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    max_concurrent_activities: int = Field(200, ge=1, le=10_000)
+
+    # Temporal
+    temporal_address: str | None = Field(None, validation_alias=AliasChoices("TEMPORAL_ADDRESS"))
+    temporal_namespace: str = Field("default", validation_alias=AliasChoices("TEMPORAL_NAMESPACE"))
+    temporal_port: int = Field(7233, ge=1, le=65535)
+    temporal_ui_port: int = Field(8233, ge=1, le=65535)
+    task_queue: str = Field("everthread", min_length=1)
+    retention_days: int = Field(30, ge=1, le=3650)

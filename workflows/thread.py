@@ -1,0 +1,292 @@
+"""AgentThread: a conversation as a workflow, for as long as its owner wants.
+
+- No prompt is lost, none is answered twice: handlers only append to the state, which exists before any handler runs;
+  the main loop works it off, one turn at a time.
+- It cannot die of old age: it continues as new, between two steps, before the server's limits, with all its state.
+- No input can wedge it: handlers and the start take any JSON, and what cannot be understood is recorded as refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import ActivityError, ApplicationError
+
+with workflow.unsafe.imports_passed_through():
+    from activities.threads import ThreadActivities
+    from domain import ids
+    from domain.errors import InputRefusedError
+    from domain.prompts import MAX_PROMPT_BYTES, Prompt, Receipt, ThreadStart, describe, read_prompt, read_start
+    from domain.steps import CheckpointRequest, OpenRequest, SaveRequest, StepResult
+    from domain.thread import INLINE_INBOX_BYTES, ThreadState, Waiting, must_roll, upgrade
+    from workflows import attributes, options, turn
+    from workflows.inputs import one_value
+
+TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
+
+
+@workflow.defn(name="AgentThread")
+class AgentThread:
+    """See the module. Start input: domain.prompts.ThreadStart; id: thread/<thread_id>."""
+
+    @workflow.init
+    def __init__(self, *inputs: Any) -> None:
+        info = workflow.info()
+        self._thread = ids.thread_of(info.workflow_id) or info.workflow_id
+        self._start = ThreadStart()
+        self._state = ThreadState()
+        self._problem: InputRefusedError | None = None
+        self._saving = False
+        self._signals = self._updates = 0
+        try:
+            self._read_start(inputs, continued=info.continued_run_id is not None)
+        except InputRefusedError as error:
+            self._problem = error
+
+    def _read_start(self, inputs: tuple[Any, ...], *, continued: bool) -> None:
+        if ids.thread_of(workflow.info().workflow_id) is None:
+            raise InputRefusedError(
+                f"workflow id {describe(self._thread)}: a thread's is {ids.WORKFLOW_PREFIX}<thread_id>"
+            )
+        value = one_value(inputs, "AgentThread") if inputs else None
+        # Only a run that continues another may bring state: a caller could forge budgets with it.
+        if continued and isinstance(value, dict) and "state" in value:
+            self._state = upgrade(value["state"])
+        else:
+            self._start = read_start(value)
+
+    @workflow.run
+    async def run(self, *inputs: Any) -> None:  # noqa: ARG002 - read in __init__, before any handler runs
+        if self._problem is not None:
+            await self._refuse_start(self._problem)
+        if not self._state.epoch:
+            await self._open()
+        self._show()
+        saver = asyncio.create_task(self._save_waiting())
+        try:
+            while not self._rolls():
+                await workflow.wait_condition(self._has_work)
+                await self._work()
+            await self._roll()
+        finally:
+            saver.cancel()
+
+    # --- doors
+
+    @workflow.signal(name="prompt")
+    def prompt(self, *inputs: Any) -> None:
+        """Take a prompt, {"content": "…"}; see domain.prompts.Prompt."""
+        self._signals += 1
+        try:
+            self._admit(read_prompt(one_value(inputs, "prompt")))
+        except InputRefusedError as error:
+            self._refuse(error, inputs)
+
+    @workflow.signal(dynamic=True)
+    def unknown(self, name: str, args: Sequence[RawValue]) -> None:
+        self._signals += 1
+        self._refuse(InputRefusedError(f"signal {describe(name)} is not known; the signals are: prompt"), args)
+
+    @workflow.update(name="submit")
+    async def submit(self, *inputs: Any) -> Receipt:
+        """Take a prompt and say what becomes of it. Fails with type InputRefusedError, PromptConflictError, InboxFullError."""
+        self._updates += 1
+        # Only an opened thread knows which prompts it had.
+        await workflow.wait_condition(lambda: self._state.epoch > 0)
+        try:
+            return self._admit(read_prompt(one_value(inputs, "submit")))
+        except InputRefusedError as error:
+            raise _refused(error) from None
+
+    @submit.validator
+    def _check_submit(self, *inputs: Any) -> None:
+        try:
+            if self._problem is not None:
+                raise self._problem
+            prompt = read_prompt(one_value(inputs, "submit"))
+            self._state.check(prompt)
+        except InputRefusedError as error:
+            raise _refused(error) from None
+
+    @workflow.query(name="status")
+    def status(self) -> dict[str, Any]:
+        """What the thread is doing: agent, epoch, running turn, what waits."""
+        state, running = self._state, self._state.running
+        return {
+            "thread": self._thread,
+            "agent": state.agent,
+            "epoch": state.epoch,
+            "next_turn": state.next_turn,
+            "running": running.model_dump(include={"prompt_id", "turn", "step", "agent"}) if running else None,
+            "waiting": len(state.inbox),
+            "waiting_ids": [waiting.id for waiting in state.inbox[:100]],
+        }
+
+    def _admit(self, prompt: Prompt) -> Receipt:
+        if prompt.id is None:
+            prompt = prompt.model_copy(update={"id": str(workflow.uuid4())})
+        return self._state.admit(prompt)
+
+    def _refuse(self, error: InputRefusedError, inputs: Any) -> None:
+        value = inputs[0] if inputs else None
+        text = value.get("content") if isinstance(value, dict) else value
+        prompt_id = value.get("id") if isinstance(value, dict) else None
+        self._state.refuse(
+            str(workflow.uuid4()),
+            error,
+            text.encode("utf-8", "replace").decode() if isinstance(text, str) else describe(text),
+            prompt_id if isinstance(prompt_id, str) and prompt_id in self._state.recent else None,
+        )
+
+    # --- work
+
+    def _has_work(self) -> bool:
+        state = self._state
+        return bool(state.running or state.refusals or state.ready())
+
+    async def _work(self) -> None:
+        state = self._state
+        if state.refusals:
+            await turn.record_refusals(self._thread, state.epoch, state.take_refusals(str(workflow.uuid4())))
+            return
+        running = state.running or state.start_turn()
+        self._show()
+        try:
+            result = await turn.call_model(self._thread, state.epoch, running)
+            if result.plan:
+                await self._next_step(result)
+            else:
+                await self._end_turn(result)
+        except ActivityError as error:
+            await self._fail_turn(error)
+        self._show()
+
+    async def _next_step(self, result: StepResult) -> None:
+        """Run the tools the model asked for; the turn goes on with its next model call."""
+        running = self._state.running
+        assert running is not None
+        done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan)
+        running.expect = [*running.expect, result.message_id, *done]
+        running.prompt = None
+        running.step += 1
+
+    async def _end_turn(self, result: StepResult) -> None:
+        state, running = self._state, self._state.running
+        assert running is not None
+        if result.finish in ("duplicate", "conflict"):
+            state.drop_turn()
+            if result.finish == "conflict":
+                self._refuse_conflict(running.prompt_id, running.preview)
+            return
+        state.end_turn(result.preview, "answered")
+        self._set_status("active")
+
+    async def _fail_turn(self, error: ActivityError) -> None:
+        state, running = self._state, self._state.running
+        assert running is not None
+        reason = await turn.close_failed(self._thread, state.epoch, running, error)
+        state.end_turn(reason, "failed")
+        self._set_status("failed")
+
+    async def _save_waiting(self) -> None:
+        """Save what waits, so that it is seen, cannot be lost, and need not be carried."""
+        while True:
+            await workflow.wait_condition(lambda: bool(self._state.unsaved()))
+            batch = _batch(self._state.unsaved())
+            request = SaveRequest(
+                thread=self._thread, prompts=[w.prompt for w in batch if w.prompt], places=[w.place for w in batch]
+            )
+            self._saving = True
+            result = await workflow.execute_activity_method(
+                ThreadActivities.save_prompts, request, summary=f"{len(batch)} waiting", **options.RECORD
+            )
+            self._saving = False
+            waiting = {w.id: w for w in self._state.inbox}
+            for prompt_id in result.conflicts:
+                if prompt_id in waiting:
+                    self._refuse_conflict(prompt_id, waiting[prompt_id].preview)
+            self._state.saved([w.id for w in batch], [*result.duplicates, *result.conflicts])
+
+    def _refuse_conflict(self, prompt_id: str, text: str) -> None:
+        error = InputRefusedError(f"prompt id {prompt_id} was used before for another text; send it under a new id")
+        self._state.refuse(str(workflow.uuid4()), error, text, prompt_id)
+
+    # --- opening, ending, rolling
+
+    async def _open(self) -> None:
+        request = OpenRequest(thread=self._thread, run_id=workflow.info().run_id, start=self._start)
+        opened = await workflow.execute_activity_method(
+            ThreadActivities.open_thread, request, summary="open", **options.RECORD
+        )
+        for waiting in self._state.adopt(upgrade(opened.state)):
+            self._refuse_conflict(waiting.id, waiting.preview)
+        attributes.announce(self._state)
+
+    async def _refuse_start(self, problem: InputRefusedError) -> NoReturn:
+        """Record the start, and every prompt that came with it, as refused; then fail, saying why."""
+        self._state.refuse(str(workflow.uuid4()), problem, "start of the thread")
+        while self._state.refusals or self._state.inbox:
+            for waiting in self._state.inbox:
+                self._state.refuse(str(workflow.uuid4()), problem, waiting.preview, waiting.id)
+            self._state.inbox.clear()
+            refusals = self._state.take_refusals(str(workflow.uuid4()))
+            await turn.record_refusals(self._thread, 0, refusals)
+        raise ApplicationError(str(problem), type="InvalidStart", non_retryable=True)
+
+    def _rolls(self) -> bool:
+        info = workflow.info()
+        return must_roll(
+            events=info.get_current_history_length(),
+            size=info.get_current_history_size(),
+            suggested=info.is_continue_as_new_suggested(),
+            signals=self._signals,
+            updates=self._updates,
+        )
+
+    async def _roll(self) -> None:
+        """Continue as new with everything; what comes in meanwhile is in the state that is carried."""
+        await workflow.wait_condition(self._small_enough)
+        state = self._state
+        request = CheckpointRequest(
+            thread=self._thread, epoch=state.epoch, turn=state.next_turn, state=state.carried()
+        )
+        await workflow.execute_activity_method(
+            ThreadActivities.save_checkpoint, request, summary="checkpoint", **options.RECORD
+        )
+        await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._small_enough())
+        # No await between here and the end: what a handler appends would be lost.
+        workflow.continue_as_new({"state": state.carried()}, task_timeout=TASK_TIMEOUT)
+
+    def _small_enough(self) -> bool:
+        return not self._saving and self._state.inline_bytes() <= INLINE_INBOX_BYTES
+
+    # --- what people see
+
+    def _set_status(self, status: Any) -> None:
+        if self._state.status != status:
+            self._state.status = status
+            attributes.announce(self._state)
+
+    def _show(self) -> None:
+        workflow.set_current_details(attributes.details(self._thread, self._state))
+
+
+def _batch(unsaved: list[Waiting]) -> list[Waiting]:
+    """The first of them that together fit into one activity input."""
+    batch: list[Waiting] = []
+    size = 0
+    for waiting in unsaved:
+        size += waiting.size
+        if batch and size > MAX_PROMPT_BYTES:
+            break
+        batch.append(waiting)
+    return batch
+
+
+def _refused(error: InputRefusedError) -> ApplicationError:
+    return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
