@@ -53,7 +53,7 @@ class Lease:
 
     async def _beat(self) -> None:
         while True:
+            await asyncio.sleep(self._beat_s)  # first: most activities end before a beat is due, and it is a call
             self.check()
             activity.heartbeat()
             self._last_beat = time.monotonic()
-            await asyncio.sleep(self._beat_s)

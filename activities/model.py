@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import aclosing
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,15 +149,16 @@ class ModelActivities:
         log.info("model.called", message_id=step.answer_id, messages=len(call.messages), agent=step.agent.name)
         text, saved_at = "", time.monotonic()
         try:
-            async for piece in self._model.stream(call):
-                step.lease.check()
-                if isinstance(piece, Completion):
-                    return piece
-                text += piece.text
-                await self._publish_delta(step, piece)
-                if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
-                    await self._save_partial(step, text)
-                    saved_at = time.monotonic()
+            async with aclosing(self._model.stream(call)) as pieces:
+                async for piece in pieces:
+                    step.lease.check()
+                    if isinstance(piece, Completion):
+                        return piece
+                    text += piece.text
+                    await self._publish_delta(step, piece)
+                    if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
+                        await self._save_partial(step, text)
+                        saved_at = time.monotonic()
         except ModelUnavailableError as error:
             await self._tell_retry(step, error)
             raise

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from domain.agent import Agent
@@ -64,15 +64,15 @@ class EventLog(Protocol):
 
     async def publish(self, thread: str, kind: EventKind, data: dict[str, Any]) -> None: ...
 
-    def follow(self, thread: str, after: str | None = None) -> AsyncIterator[Event]:
+    def follow(self, thread: str, after: str | None = None) -> AsyncGenerator[Event, None]:
         """Events as they come, for ever; a `snapshot` first unless `after` can be continued without a gap."""
 
 
 class ChatModel(Protocol):
     """A chat model behind an OpenAI-compatible endpoint."""
 
-    def stream(self, request: ModelRequest) -> AsyncIterator[TextDelta | Completion]:
-        """Text deltas, then exactly one Completion.
+    def stream(self, request: ModelRequest) -> AsyncGenerator[TextDelta | Completion, None]:
+        """Text deltas, then exactly one Completion; closing the generator ends the call.
 
         Raises: ModelUnavailableError if the same call may succeed later; ModelRefusedError if not.
         """

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from domain.events import Event, EventKind
@@ -23,7 +23,7 @@ class MemoryEvents:
     async def publish(self, thread: str, kind: EventKind, data: dict[str, Any]) -> None:
         self._log(thread).append(kind, data)
 
-    async def follow(self, thread: str, after: str | None = None) -> AsyncIterator[Event]:
+    async def follow(self, thread: str, after: str | None = None) -> AsyncGenerator[Event, None]:
         log = self._log(thread)
         log.followers += 1
         try:

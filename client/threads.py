@@ -7,12 +7,19 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from temporalio.client import Client, WithStartWorkflowOperation, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WithStartWorkflowOperation,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
 
 from domain import errors, ids
-from domain.errors import InputRefusedError
+from domain.errors import InputRefusedError, UnavailableError
 from domain.prompts import Prompt, Receipt, ThreadStart, read_thread_id
 from workflows import attributes
 from workflows.thread import TASK_TIMEOUT, AgentThread
@@ -34,8 +41,8 @@ class Threads:
     async def submit(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> Receipt:
         """Send a prompt, starting the thread if it does not run; safe to repeat with the same prompt id.
 
-        Raises: InputRefusedError, PromptConflictError, InboxFullError if the thread does not take it; RPCError if
-        Temporal does not answer, and then the outcome is unknown: send the same prompt, with its id, again.
+        Raises: InputRefusedError, PromptConflictError, InboxFullError if the thread does not take it; UnavailableError
+        if Temporal does not answer, and then the outcome is unknown: send the same prompt, with its id, again.
         """
         prompt = prompt if prompt.id else prompt.model_copy(update={"id": str(uuid.uuid4())})
         try:
@@ -48,6 +55,8 @@ class Threads:
             )
         except WorkflowUpdateFailedError as error:
             raise _refusal(error) from error
+        except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+            raise UnavailableError(f"Temporal did not take the prompt: {error}; send it again under its id") from error
 
     async def signal(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> None:
         """Send a prompt without waiting to hear whether it is taken; a refusal is recorded on the thread."""

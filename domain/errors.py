@@ -11,6 +11,7 @@ EverthreadError
 ├── StoreError                   the store could not do it
 │   └── StoreBusyError           another process owns the embedded store
 ├── NotVisibleYetError           a record that must be there is not; retry instead of repairing
+├── UnavailableError             a service of ours does not answer; what was asked may or may not have happened
 ├── SupersededError              another attempt of the same step owns the record now
 └── SetupError                   the program cannot start; says the remedy in one line
 """
@@ -67,6 +68,10 @@ class StoreBusyError(StoreError):
 
 class NotVisibleYetError(EverthreadError):
     """A record that an earlier step wrote does not show yet."""
+
+
+class UnavailableError(EverthreadError):
+    """A service of ours does not answer; what was asked may or may not have happened."""
 
 
 class SupersededError(EverthreadError):

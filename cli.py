@@ -1,0 +1,36 @@
+"""The command line of Everthread. `python cli.py --help` lists the commands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from runtime.dev import Options, main
+from runtime.settings import Settings
+
+app = typer.Typer(help="Everthread: durable agent threads on Temporal.", no_args_is_help=True, add_completion=False)
+Thread = Annotated[str | None, typer.Option(help="Talk to this thread. Default: the last one, or a new one for piped input.")]
+
+
+@app.callback()
+def everthread() -> None:
+    """Durable agent threads on Temporal."""
+
+
+@app.command()
+def dev(
+    thread: Thread = None,
+    new: Annotated[bool, typer.Option("--new", help="Chat on a new thread.")] = False,
+    agent: Annotated[str | None, typer.Option(help="The agent of new threads; see catalog/agents/.")] = None,
+    serve: Annotated[bool, typer.Option("--serve", help="No chat: run until stopped.")] = False,
+    demo: Annotated[bool, typer.Option("--demo", help="Set answers instead of a model, slow enough to be killed.")] = False,
+    timeout: Annotated[float, typer.Option(help="Seconds to wait for each answer to piped input.")] = 600.0,
+) -> None:
+    """Run everything on this machine and chat. With piped input: each line a prompt, each answer on standard output."""
+    options = Options(thread, new=new, agent=agent, serve=serve, demo=demo, timeout_s=timeout)
+    raise typer.Exit(main(options, Settings()))
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,92 @@
+"""The HTTP gateway: what the store holds, for reading, on loopback."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI, Path, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+
+from activities.ports import Store
+from domain.errors import InputRefusedError
+from domain.messages import Message, Page, ThreadRecord
+from domain.prompts import MAX_NAME
+
+LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
+HIDDEN = {"raw", "result", "digest", "attempt"}  # the provider's object and our own bookkeeping
+
+Limit = Annotated[int, Query(ge=1, le=200, description="How many to give at the most.")]
+Cursor = Annotated[str | None, Query(description="The `next` of the page before.", max_length=20_000)]
+Health = Callable[[], Awaitable[dict[str, Any]]]
+
+
+def make_app(store: Store, health: Health, version: str) -> FastAPI:
+    """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does."""
+    app = FastAPI(title="Everthread", version=version, docs_url="/api/docs", openapi_url="/api/openapi.json")
+    app.middleware("http")(_refuse_foreigners)
+    app.add_exception_handler(InputRefusedError, _refused)
+    app.add_exception_handler(RequestValidationError, _invalid)
+    app.add_exception_handler(HTTPException, _http_error)
+
+    @app.get("/api/health")
+    async def get_health() -> JSONResponse:
+        """Whether everything runs, and what."""
+        state = await health()
+        return JSONResponse(state, 200 if state["status"] == "ok" else 503)
+
+    @app.get("/api/threads")
+    async def list_threads(limit: Limit = 50, cursor: Cursor = None) -> Page[ThreadRecord]:
+        """Threads by last activity, newest first."""
+        return await store.page_threads(cursor=cursor, limit=limit)
+
+    @app.get("/api/threads/{thread}/messages", response_model_exclude={"items": {"__all__": HIDDEN}})
+    async def list_messages(
+        thread: Annotated[str, Path(max_length=MAX_NAME)],
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        order: Annotated[str, Query(pattern="^(asc|desc)$")] = "asc",
+    ) -> Page[Message]:
+        """A thread's messages, oldest first unless `order=desc`."""
+        if await store.get_thread(thread) is None:
+            raise HTTPException(404, f"There is no thread {thread!r}; GET /api/threads lists them.")
+        return await store.page(thread, cursor=cursor, limit=limit, newest_first=order == "desc")
+
+    return app
+
+
+async def _refuse_foreigners(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
+    """Web pages can reach loopback: a page of another site shows by its Host (after DNS rebinding) or its Origin."""
+    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
+    origin = request.headers.get("origin")
+    if host not in LOOPBACK:
+        return _problem(403, "Foreign host", f"Host {host!r} is not this machine; use http://127.0.0.1.")
+    if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
+        return _problem(403, "Foreign origin", f"Pages of {origin!r} may not read this gateway.")
+    return await call_next(request)
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    return _problem(422, "Refused", str(error))
+
+
+async def _invalid(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    problems = (f"{'.'.join(map(str, e['loc'][1:]))}: {e['msg']}, not {e.get('input')!r}" for e in error.errors())
+    return _problem(422, "Invalid request", "; ".join(problems))
+
+
+async def _http_error(_: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    known = "The routes are /api/health, /api/threads and /api/threads/{thread}/messages."
+    detail = known if error.detail == "Not Found" else error.detail
+    return _problem(error.status_code, "Not found" if error.status_code == 404 else "Error", detail)
+
+
+def _problem(status: int, title: str, detail: str) -> Response:
+    """An error as RFC 9457 describes it."""
+    body = {"type": "about:blank", "title": title, "status": status, "detail": detail}
+    return JSONResponse(body, status, media_type="application/problem+json")

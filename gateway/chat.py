@@ -1,0 +1,162 @@
+"""The chat in a terminal: type, and watch the answer come. Other programs may talk to the same thread meanwhile."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import uuid
+from contextlib import aclosing, suppress
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.formatted_text import ANSI
+
+from activities.ports import EventLog, Store
+from client.threads import Threads
+from domain import ids
+from domain.errors import EverthreadError
+from domain.events import Event
+from domain.messages import Message
+from domain.prompts import ThreadStart, read_prompt
+from gateway.answers import answer_text, ticking
+from gateway.transcript import BOLD, PLAIN, Transcript
+
+RECALLED_ROWS = 40  # of a thread that is opened again
+
+
+class Chat:
+    """One thread in one terminal.
+
+    While an answer comes there is no input line; what is typed then waits in the terminal. A prompt from elsewhere takes
+    the input line away and gives it back, with what was typed so far, when it is answered.
+    """
+
+    def __init__(self, threads: Threads, store: Store, events: EventLog, *, thread: str, start: ThreadStart) -> None:
+        self._threads = threads
+        self._store = store
+        self._events = events
+        self._thread = thread
+        self._start = start
+        self._session: PromptSession[str | None] = PromptSession()
+        self._transcript = Transcript(_write, _terminal_size)
+        self._typed = ""
+        self._mine: set[str] = set()
+        self._unended: set[str] = set()
+        self._idle = asyncio.Event()
+        self._input_closed = asyncio.Event()
+        self._input_closed.set()
+
+    async def run(self) -> None:
+        """Chat until the user leaves (Ctrl-C or Ctrl-D)."""
+        await self._recall()
+        follower = asyncio.create_task(self._follow())
+        try:
+            while True:
+                await self._idle.wait()
+                text = await self._read()
+                if text is not None and text.strip():
+                    await self._send(text)
+        except (EOFError, KeyboardInterrupt):
+            if self._unended:
+                self._transcript.note("\nThe answer goes on when you start again.")
+        finally:
+            follower.cancel()
+            with suppress(asyncio.CancelledError):
+                await follower
+
+    async def _recall(self) -> None:
+        """Show how a thread that is opened again ended, and what of it is not ended."""
+        page = await self._store.page(self._thread, cursor=None, limit=RECALLED_ROWS, newest_first=True)
+        prompts = [row for row in reversed(page.items) if row.role == "user" and row.status != "refused"]
+        ended = [row for row in prompts if row.final]
+        for row in [*ended[-1:], *(row for row in prompts if not row.final)]:
+            self._transcript.prompt(row.text, row.author)
+            if row.final:
+                await self._show_ended(row)
+            else:
+                self._unended.add(row.prompt_id)
+        self._update()
+
+    async def _follow(self) -> None:
+        async with aclosing(ticking(self._events, self._thread)) as feed:
+            async for event in feed:
+                if event is None:
+                    await self._look_after_lost_ends()
+                else:
+                    await self._hear(event)
+                self._update()
+
+    async def _hear(self, event: Event) -> None:
+        prompt_id = event.data.get("prompt_id")
+        if event.kind == "turn.started" and prompt_id not in self._mine | self._unended:
+            await self._close_input()
+            self._transcript.prompt(event.data["text"], event.data["author"] or "from elsewhere")
+            self._unended.add(str(prompt_id))
+        elif event.kind == "prompt.refused":
+            await self._close_input()
+        self._transcript.show(event)
+        if event.kind == "turn.finished":
+            self._unended.discard(str(prompt_id))
+
+    async def _look_after_lost_ends(self) -> None:
+        """Live events may be lost; the store tells what has ended all the same."""
+        row_ids = [ids.message_id(self._thread, prompt_id, "prompt") for prompt_id in self._unended]
+        for row in await self._store.get(row_ids):
+            if row.final:
+                await self._show_ended(row)
+                self._unended.discard(row.prompt_id)
+
+    async def _show_ended(self, row: Message) -> None:
+        if row.status == "answered":
+            self._transcript.answer(row.agent or "assistant", await answer_text(self._store, row))
+        else:
+            self._transcript.note(f"not answered: {row.error}")
+
+    async def _send(self, text: str) -> None:
+        prompt_id = str(uuid.uuid4())
+        self._mine.add(prompt_id)
+        self._unended.add(prompt_id)
+        self._update()
+        try:
+            prompt = read_prompt({"id": prompt_id, "content": text})
+            await self._threads.submit(self._thread, prompt, self._start)
+        except EverthreadError as error:
+            self._unended.discard(prompt_id)
+            self._transcript.note(f"refused: {error}")
+            self._update()
+
+    async def _read(self) -> str | None:
+        """A line from the user. Returns None if a prompt from elsewhere took the input line away."""
+        self._input_closed.clear()
+        try:
+            text = await self._session.prompt_async(ANSI(f"{BOLD}you ›{PLAIN} "), default=self._typed)
+        finally:
+            self._input_closed.set()
+        if text is not None:
+            self._typed = ""
+        return text
+
+    async def _close_input(self) -> None:
+        if self._session.app.is_running:
+            self._typed = self._session.app.current_buffer.text
+            self._idle.clear()
+            self._session.app.erase_when_done = True
+            self._session.app.exit(result=None)
+            await self._input_closed.wait()
+            self._session.app.erase_when_done = False
+
+    def _update(self) -> None:
+        if self._unended:
+            self._idle.clear()
+        else:
+            self._idle.set()
+
+
+def _write(text: str) -> None:
+    sys.stdout.write(text)
+    sys.stdout.flush()
+
+
+def _terminal_size() -> tuple[int, int]:
+    size = os.get_terminal_size()
+    return size.columns, size.lines

@@ -1,0 +1,97 @@
+"""A thread's live events as text on a terminal. Text of an attempt that was cut off is taken back, never doubled."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from prompt_toolkit.utils import get_cwidth
+
+from domain.events import Event
+from domain.messages import preview
+
+DIM, BOLD, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+UP_AND_CLEAR = "\x1b[{rows}A\r\x1b[J"
+
+
+class Transcript:
+    """Writes to a terminal; `size` gives its columns and rows."""
+
+    def __init__(self, write: Callable[[str], None], size: Callable[[], tuple[int, int]]) -> None:
+        self._write = write
+        self._size = size
+        self._message: str | None = None  # the one whose text is on the screen, unended
+        self._attempt = 0
+        self._text = ""
+
+    def prompt(self, text: str, author: str | None) -> None:
+        """A prompt that was not typed here."""
+        self._line(f"{BOLD}{author or 'you'} ›{PLAIN} {text}")
+
+    def answer(self, agent: str, text: str) -> None:
+        """An answer that is whole already."""
+        self._line(f"{BOLD}{agent} ›{PLAIN} {text}")
+
+    def note(self, text: str) -> None:
+        self._line(f"{DIM}{text}{PLAIN}")
+
+    def show(self, event: Event) -> None:
+        """What an event means for the reader; prompts are shown by whoever knows who typed them."""
+        data = event.data
+        match event.kind:
+            case "snapshot":
+                for message in data["messages"]:
+                    self._begin(message)
+                    self._continue(message["text"])
+            case "message.started":
+                self._begin(data)
+            case "message.delta" if data["message_id"] == self._message and data["attempt"] == self._attempt:
+                self._continue(data["text"])
+            case "message.finished" if data["message_id"] == self._message:
+                self._end()
+            case "model.retrying":
+                self.note(f"the model cannot answer now: {preview(data['error'], 200)} · again in {data['retry_in_s']:g} s")
+            case "tool.started":
+                self.note(f"· {data['tool']} …")
+            case "turn.finished" if data["status"] == "failed":
+                self.note(f"not answered: {data['error']}")
+            case "prompt.refused":
+                self.note(f"refused: {data['error']}")
+
+    def _begin(self, data: dict[str, Any]) -> None:
+        if self._message == data["message_id"]:
+            self._take_back()
+        elif self._message is not None:
+            self._end()
+        self._message, self._attempt, self._text = data["message_id"], data["attempt"], ""
+        self._agent = data.get("agent") or "assistant"
+
+    def _continue(self, text: str) -> None:
+        if text and not self._text:
+            self._write(f"{BOLD}{self._agent} ›{PLAIN} ")
+        self._text += text
+        self._write(text)
+
+    def _end(self) -> None:
+        if self._text:
+            self._write("\n" if not self._text.endswith("\n") else "")
+        self._message, self._text = None, ""
+
+    def _take_back(self) -> None:
+        """Clear what the cut-off attempt wrote, or say so where it has left the screen."""
+        if not self._text:
+            return
+        columns, screen = self._size()
+        rows = sum(
+            max(1, -(-get_cwidth(line) // columns)) for line in f"{self._agent} › {self._text}".split("\n")
+        )
+        if rows < screen:
+            self._write(UP_AND_CLEAR.format(rows=rows - 1) if rows > 1 else "\r\x1b[J")
+        else:
+            self._write(f"\n{DIM}(cut off; once more from the start){PLAIN}\n")
+        self._text = ""
+
+    def _line(self, text: str) -> None:
+        if self._text:
+            self._end()
+        self._write(f"{text}\n")

@@ -1,0 +1,278 @@
+"""`cli.py dev`: the whole system on this machine. Worker, gateway and chat share one event loop and one store; Temporal
+and the local model are children that end with this process, however it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sys
+import uuid
+from collections.abc import Coroutine
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from typing import Any
+
+import structlog
+from temporalio.client import Client
+from temporalio.service import RPCError
+from temporalio.worker import Worker
+
+from adapters.openai_chat import OpenAIChat, Timeouts
+from adapters.qdrant_edge import EdgeStore
+from adapters.streams_memory import MemoryEvents
+from catalog.registry import discover
+from client.threads import Threads
+from domain.errors import EverthreadError, ModelRefusedError, ModelUnavailableError, SetupError
+from domain.messages import preview
+from domain.prompts import ThreadStart, read_thread_id
+from gateway.app import make_app
+from gateway.chat import Chat
+from gateway.filter import run_filter, standard_input
+from runtime import banner, local, logs, temporal, wiring
+from runtime.children import ChildError
+from runtime.folder import FolderBusyError
+from runtime.loop_lag import watch_lag
+from runtime.model_choice import ModelChoice, choose_model
+from runtime.server import serve
+from runtime.settings import Settings
+from workflows import attributes
+
+VERSION = "0.1.0"
+OWNER = "local"  # whoever sits at this machine
+DOOR = "chat"
+UNENDED_SHOWN, UNENDED_KEPT = 5, 1_000
+PROBE_TRIES = 3
+CONNECT_S = 30.0
+HEALTH_TIMEOUT = timedelta(seconds=5)
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line asks for. `serve`: no chat, run until told to stop."""
+
+    thread: str | None = None
+    new: bool = False
+    agent: str | None = None
+    serve: bool = False
+    demo: bool = False
+    timeout_s: float = 600.0
+
+
+def main(options: Options, settings: Settings) -> int:
+    """Run until the chat ends or a signal comes; return the exit status. What goes wrong is one line on stderr."""
+    try:
+        asyncio.run(_run(options, settings))
+    except (EverthreadError, ChildError, FolderBusyError) as error:
+        sys.stderr.write(f"everthread: {error}\n")
+        return 1
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        return 130
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader left; say nothing more
+        return 141
+    return 0
+
+
+async def _run(options: Options, settings: Settings) -> None:
+    thread = read_thread_id(options.thread) if options.thread is not None else None
+    registry = discover(options.agent or settings.agent)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    logs.setup(settings.log_level, settings.data_dir / "logs" / "everthread.log")
+    async with AsyncExitStack() as stack:
+        machine = await stack.enter_async_context(local.start(settings, demo=options.demo, say=_say))
+        model, choice = await _open_model(stack, settings, machine.model)
+        client = await _connect(settings, machine.temporal)
+        store = EdgeStore(settings.data_dir / "store")
+        stack.callback(store.close)
+        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens)
+        threads = Threads(client, settings.task_queue, registry.default)
+        worker = wiring.make_worker(
+            client, settings.task_queue, ports, max_activities=settings.max_concurrent_activities
+        )
+        await stack.enter_async_context(worker)
+        app = make_app(store, _health(client, worker), VERSION)
+        await stack.enter_async_context(serve(app, settings.host, settings.port))
+        stack.callback(asyncio.ensure_future(watch_lag()).cancel)
+        system = _System(options, settings, choice, threads, ports, machine)
+        await system.go_on_with_unended()
+        await _until_stopped(system.talk(thread), machine)
+
+
+@dataclass(frozen=True)
+class _System:
+    """Everything that runs, for whoever talks."""
+
+    options: Options
+    settings: Settings
+    choice: ModelChoice
+    threads: Threads
+    ports: wiring.Ports
+    machine: local.Machine
+
+    async def go_on_with_unended(self) -> None:
+        """Say which turns were cut off, and make sure that each is gone on with."""
+        unended = await self.ports.store.open_prompts(None, UNENDED_KEPT)
+        if not unended:
+            return
+        _say(f"Going on with {len(unended)} cut-off turn{'s' if len(unended) > 1 else ''}:")
+        for row in unended[:UNENDED_SHOWN]:
+            _say(f"  {row.thread}: {preview(row.text, 60)}")
+        if len(unended) > UNENDED_SHOWN:
+            _say(f"  and {len(unended) - UNENDED_SHOWN} more")
+        for thread in dict.fromkeys(row.thread for row in unended):
+            await self.threads.ensure_running(thread)
+
+    async def talk(self, thread: str | None) -> None:
+        if self.options.serve:
+            _say(banner.banner(self._facts(None)))
+            await asyncio.Event().wait()
+        elif sys.stdin.isatty() and sys.stdout.isatty():
+            await self._chat(thread or await self._last_thread() or _new_thread())
+        else:
+            await self._filter(thread or _new_thread())
+
+    async def _chat(self, thread: str) -> None:
+        facts = self._facts(thread)
+        sys.stdout.write(f"\n{banner.banner(facts)}\n{banner.things_to_try(facts, thread)}\n")
+        ports = self.ports
+        await Chat(self.threads, ports.store, ports.events, thread=thread, start=self._start()).run()
+
+    async def _filter(self, thread: str) -> None:
+        _say(banner.banner(self._facts(thread)))
+        await run_filter(
+            standard_input(),
+            sys.stdout,
+            self.threads,
+            self.ports.store,
+            self.ports.events,
+            thread=thread,
+            start=self._start(),
+            timeout_s=self.options.timeout_s,
+        )
+
+    async def _last_thread(self) -> str | None:
+        if self.options.new:
+            return None
+        page = await self.ports.store.page_threads(cursor=None, limit=20)
+        return next((record.thread for record in page.items if record.metadata.get("door") == DOOR), None)
+
+    def _start(self) -> ThreadStart:
+        return ThreadStart(agent=self.options.agent, owner=OWNER, metadata={"door": DOOR})
+
+    def _facts(self, thread: str | None) -> banner.Facts:
+        settings = self.settings
+        return banner.Facts(
+            version=VERSION,
+            temporal=self.machine.temporal,
+            namespace=settings.temporal_namespace,
+            ui=self.machine.ui,
+            gateway=f"http://{settings.host}:{settings.port}",
+            store=f"{settings.data_dir / 'store'} · Qdrant Edge, embedded",
+            model=self.choice.name or "",
+            model_reason=self.choice.reason,
+            agent=self.ports.catalog.default,
+            agents=self.ports.catalog.names(),
+            thread=thread,
+            pid=os.getpid(),
+            temporal_binary=str(local.temporal_binary()),
+            logs=str(settings.data_dir / "logs"),
+        )
+
+
+async def _open_model(
+    stack: AsyncExitStack, settings: Settings, choice: ModelChoice
+) -> tuple[OpenAIChat, ModelChoice]:
+    """The model, after a look whether it is there. Raises: SetupError with the remedy."""
+    model = _model(settings, choice)
+    names = await _probe(model)
+    if choice.name is None:
+        if not names:
+            raise SetupError(f"the server at {choice.base_url} lists no models: set EVERTHREAD_MODEL to the name of one")
+        await model.close()
+        choice = replace(choice, name=names[0])
+        model = _model(settings, choice)
+    stack.push_async_callback(model.close)
+    return model, choice
+
+
+def _model(settings: Settings, choice: ModelChoice) -> OpenAIChat:
+    timeouts = Timeouts(
+        connect_s=settings.model_connect_timeout_s,
+        first_token_s=settings.model_first_token_timeout_s,
+        between_chunks_s=settings.model_chunk_timeout_s,
+        whole_call_s=settings.model_call_timeout_s,
+    )
+    return OpenAIChat(
+        base_url=choice.base_url or "", api_key=choice.api_key, default_model=choice.name or "", timeouts=timeouts
+    )
+
+
+async def _probe(model: OpenAIChat) -> list[str]:
+    for left in reversed(range(PROBE_TRIES)):
+        try:
+            return await model.probe()
+        except ModelRefusedError as error:
+            raise SetupError(str(error)) from error
+        except ModelUnavailableError as error:
+            if not left:
+                raise SetupError(f"{error}. Start it, or change OPENAI_BASE_URL") from error
+            await asyncio.sleep(0.5)
+    raise AssertionError
+
+
+async def _connect(settings: Settings, address: str) -> Client:
+    try:
+        client = await temporal.connect(address, settings.temporal_namespace, wait_s=CONNECT_S)
+        await temporal.add_search_attributes(client, [key.name for key in attributes.ALL])
+        if settings.temporal_address is None:
+            await temporal.keep_closed_workflows(client, settings.retention_days)
+    except (RPCError, RuntimeError) as error:
+        raise SetupError(f"Temporal at {address} cannot be used: {preview(str(error), 200)}") from error
+    return client
+
+
+def _health(client: Client, worker: Worker) -> Any:
+    async def health() -> dict[str, Any]:
+        try:
+            reachable = await client.service_client.check_health(timeout=HEALTH_TIMEOUT)
+        except RPCError:
+            reachable = False
+        parts = {"temporal": reachable, "worker": worker.is_running}
+        return {"status": "ok" if all(parts.values()) else "down", "version": VERSION} | parts
+
+    return health
+
+
+async def _until_stopped(talk: Coroutine[Any, Any, None], machine: local.Machine) -> None:
+    """Until the talk ends, a signal comes, or a child is lost. Raises: ChildError if it was a child."""
+    stopped = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
+    talking, signalled = asyncio.create_task(talk), asyncio.create_task(stopped.wait())
+    lost = asyncio.create_task(machine.child_ended())
+    tasks = (talking, signalled, lost)
+    try:
+        await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        if talking.done():
+            await talking
+        elif lost.done():
+            raise ChildError(f"{lost.result()} ended by itself; its log is in {machine.logs}")
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def _new_thread() -> str:
+    return f"{DOOR}-{uuid.uuid4().hex[:8]}"
+
+
+def _say(text: str) -> None:
+    """For people: standard output is the filter's."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

@@ -1,0 +1,60 @@
+"""Which model answers, and why: what the user has set decides, and with nothing set a small one on this machine."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from runtime.settings import Settings
+
+OPENAI_URL = "https://api.openai.com/v1"
+DEFAULT_MODEL = "gpt-5-mini"
+LOCAL_MODEL = "smollm2-135m-instruct"
+DEMO_MODEL = "scripted"
+CONTEXT_TOKENS = {"openai": 32_000, "compatible": 8_000, "local": 3_000, "demo": 8_000}
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """`base_url` None: of a child that is still to be started. `name` None: the first that the server lists."""
+
+    kind: Literal["openai", "compatible", "local", "demo"]
+    base_url: str | None
+    api_key: str
+    name: str | None
+    context_tokens: int
+
+    @property
+    def reason(self) -> str:
+        """Why this one, and how to get a better one: one line for the banner."""
+        better = "set OPENAI_API_KEY, or OPENAI_BASE_URL for Ollama, vLLM, llama.cpp"
+        match self.kind:
+            case "openai":
+                return "OpenAI, because OPENAI_API_KEY is set; EVERTHREAD_MODEL chooses another"
+            case "compatible":
+                return f"at {self.base_url}, because OPENAI_BASE_URL is set; EVERTHREAD_MODEL chooses another"
+            case "local":
+                return f"on this machine and toy-sized: it chats, it cannot use tools. For a better one {better}"
+            case "demo":
+                return f"no model at all: set answers for the demo. For a real one, make run; {better}"
+
+
+def choose_model(settings: Settings, *, demo: bool) -> ModelChoice:
+    key = settings.openai_api_key.get_secret_value() if settings.openai_api_key else ""
+    if demo:
+        return _choice(settings, "demo", None, "none", DEMO_MODEL)
+    if settings.openai_base_url:
+        return _choice(settings, "compatible", settings.openai_base_url, key or "none", settings.model)
+    if key:
+        return _choice(settings, "openai", OPENAI_URL, key, settings.model or DEFAULT_MODEL)
+    return _choice(settings, "local", None, "none", LOCAL_MODEL)
+
+
+def _choice(
+    settings: Settings,
+    kind: Literal["openai", "compatible", "local", "demo"],
+    base_url: str | None,
+    api_key: str,
+    name: str | None,
+) -> ModelChoice:
+    return ModelChoice(kind, base_url, api_key, name, settings.context_tokens or CONTEXT_TOKENS[kind])
