@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from contextlib import aclosing
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import structlog
 from temporalio import activity
 
+from activities.deltas import DeltaWriter
 from activities.failures import retry_delay, translated
 from activities.lease import Lease
 from activities.ports import Catalog, ChatModel, EventLog, Store
@@ -23,8 +25,8 @@ from domain import ids
 from domain.agent import Agent
 from domain.context import build_context
 from domain.errors import ModelUnavailableError, NotVisibleYetError, SupersededError
-from domain.messages import Message, ToolCall, preview
-from domain.model import Completion, ModelRequest, TextDelta
+from domain.messages import Message, ThreadRecord, ToolCall, preview
+from domain.model import Completion, ModelRequest
 from domain.steps import PlannedCall, StepRequest, StepResult, attempt_of, fence
 
 PARTIAL_EVERY_S = 1.0
@@ -40,13 +42,15 @@ class Step:
     agent: Agent
     attempt: int  # fence
     lease: Lease
+    record: ThreadRecord | None  # of the thread
+    prompt: Message | None = None  # once admitted, in the first step
 
-    @property
+    @cached_property
     def answer_id(self) -> str:
         request = self.request
         return ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
 
-    @property
+    @cached_property
     def prompt_row_id(self) -> str:
         return ids.message_id(self.request.thread, self.request.prompt_id, "prompt", branch=self.request.branch)
 
@@ -81,7 +85,8 @@ class ModelActivities:
         with translated():
             agent = self._catalog.agent(request.agent)
             async with Lease.of_activity() as lease:
-                step = Step(request, agent, fence(request.epoch, request.step, activity.info().attempt), lease)
+                record = await self._store.get_thread(request.thread)
+                step = Step(request, agent, fence(request.epoch, request.step, activity.info().attempt), lease, record)
                 return await self._admit(step) or await self._answer(step)
 
     async def _admit(self, step: Step) -> StepResult | None:
@@ -90,8 +95,7 @@ class ModelActivities:
         if request.step > 0:
             return None
         if request.prompt is not None:
-            record = await self._store.get_thread(request.thread)
-            await self._store.insert([prompt_row(request.thread, request.prompt, record, self._clock())])
+            await self._store.insert([prompt_row(request.thread, request.prompt, step.record, self._clock())])
         [row] = await self._store.get([step.prompt_row_id]) or [None]
         if row is None:
             raise NotVisibleYetError(f"prompt {request.prompt_id} is not in the store yet")
@@ -100,7 +104,7 @@ class ModelActivities:
         if row.final:
             return None if row.turn == request.turn else StepResult(message_id=row.id, finish="duplicate")
         changes = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
-        await self._store.amend(row.id, step.attempt, changes)
+        step.prompt = await self._store.amend(row.id, step.attempt, changes)
         await self._publish(step, "turn.started", prompt_id=request.prompt_id, text=row.text, author=row.author)
         return None
 
@@ -116,9 +120,10 @@ class ModelActivities:
 
     async def _claim(self, step: Step) -> Message:
         """The answer's row, held by this attempt unless it is final. Raises: SupersededError if a later one holds it."""
-        record = await self._store.get_thread(step.request.thread)
-        await self._store.insert([answer_row(step.request, step.answer_id, step.attempt, record, self._clock())])
-        row = await self._store.amend(step.answer_id, step.attempt, {"text": "", "updated_at": self._clock()})
+        await self._store.insert([answer_row(step.request, step.answer_id, step.attempt, step.record, self._clock())])
+        [row] = await self._store.get([step.answer_id]) or [None]
+        if row is not None and not row.final and row.attempt < step.attempt:
+            row = await self._store.amend(row.id, step.attempt, {"text": "", "updated_at": self._clock()})
         if row is None or not (row.final or row.attempt == step.attempt):
             raise SupersededError("a later attempt of this step holds its row")
         return row
@@ -138,6 +143,8 @@ class ModelActivities:
 
     async def _running(self, step: Step) -> list[Message]:
         """The turn's own rows so far. Raises: NotVisibleYetError if one that an earlier step saved is missing."""
+        if step.prompt is not None and not step.request.expect:
+            return [step.prompt]
         wanted = [step.prompt_row_id, *step.request.expect]
         rows = await self._store.get(wanted)
         if len(rows) < len(wanted):
@@ -149,13 +156,13 @@ class ModelActivities:
         log.info("model.called", message_id=step.answer_id, messages=len(call.messages), agent=step.agent.name)
         text, saved_at = "", time.monotonic()
         try:
-            async with aclosing(self._model.stream(call)) as pieces:
+            async with aclosing(self._model.stream(call)) as pieces, self._deltas(step) as deltas:
                 async for piece in pieces:
                     step.lease.check()
                     if isinstance(piece, Completion):
                         return piece
                     text += piece.text
-                    await self._publish_delta(step, piece)
+                    await deltas.add(piece.text)
                     if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
                         await self._save_partial(step, text)
                         saved_at = time.monotonic()
@@ -164,9 +171,13 @@ class ModelActivities:
             raise
         raise ModelUnavailableError("the model's stream ended without an end")
 
-    async def _publish_delta(self, step: Step, piece: TextDelta) -> None:
-        data = {"message_id": step.answer_id, "attempt": step.attempt, "text": piece.text}
-        await self._events.publish(step.request.thread, "message.delta", data)
+    def _deltas(self, step: Step) -> DeltaWriter:
+        thread, message = step.request.thread, {"message_id": step.answer_id, "attempt": step.attempt}
+
+        async def publish(text: str) -> None:
+            await self._events.publish(thread, "message.delta", message | {"text": text})
+
+        return DeltaWriter(publish)
 
     async def _save_partial(self, step: Step, text: str) -> None:
         row = await self._store.amend(step.answer_id, step.attempt, {"text": text, "updated_at": self._clock()})

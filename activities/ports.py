@@ -12,7 +12,10 @@ from domain.model import Completion, ModelRequest, TextDelta
 
 
 class Store(Protocol):
-    """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse."""
+    """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse.
+
+    Only `get` gives rows whole; all others leave out `raw`, the provider's object.
+    """
 
     async def insert(self, messages: Sequence[Message]) -> None:
         """Create the rows that do not exist yet; leave those that do as they are."""

@@ -26,6 +26,7 @@ _INDEX_TYPES = {
     "float": edge.PayloadSchemaType.Float,
 }
 _HOLDER = "holder.pid"
+_WITHOUT_RAW = edge.PayloadSelector.Exclude(["raw"])  # the provider's object is large, and rarely wanted
 
 
 class EdgeStore:
@@ -55,12 +56,12 @@ class EdgeStore:
         self._messages.insert({message.id: points.message_payload(message) for message in messages})
 
     async def get(self, message_ids: Sequence[str]) -> list[Message]:
-        return [points.message_of(payload) for payload in self._messages.get(message_ids)]
+        return [points.message_of(payload) for payload in self._messages.get(message_ids, whole=True)]
 
     async def amend(self, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
         fence = points.may_write(message_id, attempt)
         self._messages.change(fence, points.payload(changes) | {"attempt": attempt})
-        return next(iter(await self.get([message_id])), None)
+        return next(map(points.message_of, self._messages.get([message_id])), None)
 
     async def history(self, thread: str, before_seq: int, limit: int) -> list[Message]:
         where = Where(
@@ -146,8 +147,9 @@ class _Shard:
             new = [edge.Point(point_id, {}, payload) for point_id, payload in payloads.items()]
             self._shard.update(edge.UpdateOperation.upsert_points(new, update_mode=edge.UpdateMode.InsertOnly))
 
-    def get(self, point_ids: Sequence[str]) -> list[dict[str, Any]]:
-        found = {str(record.id): record.payload for record in self._shard.retrieve(list(point_ids), True, False)}
+    def get(self, point_ids: Sequence[str], *, whole: bool = False) -> list[dict[str, Any]]:
+        records = self._shard.retrieve(list(point_ids), True if whole else _WITHOUT_RAW, False)
+        found = {str(record.id): record.payload for record in records}
         return [found[point_id] or {} for point_id in point_ids if point_id in found]
 
     def change(self, where: Where, payload: dict[str, Any]) -> None:
@@ -159,7 +161,7 @@ class _Shard:
     ) -> list[tuple[str, dict[str, Any]]]:
         direction = edge.Direction.Desc if newest_first else edge.Direction.Asc
         order = edge.OrderBy(key, direction, start_from=start)
-        request = edge.ScrollRequest(limit=limit, filter=_filter(where), with_payload=True, order_by=order)
+        request = edge.ScrollRequest(limit=limit, filter=_filter(where), with_payload=_WITHOUT_RAW, order_by=order)
         records, _ = self._shard.scroll(request)
         return [(str(record.id), record.payload or {}) for record in records]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, SerializerFunctionWrapHandler, model_serializer
 from pydantic_core import to_json
@@ -13,15 +13,18 @@ class Wire(BaseModel):
 
     model_config = ConfigDict(extra="ignore")
 
+    _defaults: ClassVar[dict[str, Any]] = {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        super().__pydantic_init_subclass__(**kwargs)
+        fields = cls.model_fields.items()
+        cls._defaults = {n: f.get_default(call_default_factory=True) for n, f in fields if not f.is_required()}  # type: ignore[call-arg]
+
     @model_serializer(mode="wrap")
     def _compact(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        whole: dict[str, Any] = handler(self)
-        return {
-            name: value
-            for name, value in whole.items()
-            if fields[name].is_required() or getattr(self, name) != fields[name].get_default(call_default_factory=True)
-        }
+        defaults, whole = self._defaults, handler(self)
+        return {name: value for name, value in whole.items() if name not in defaults or getattr(self, name) != defaults[name]}
 
 
 def json_size(value: Any) -> int:
