@@ -7,9 +7,8 @@ from typing import Annotated
 import typer
 
 from runtime.dev import Options, main
-from runtime.settings import Settings
 
-app = typer.Typer(help="Everthread: durable agent threads on Temporal.", no_args_is_help=True, add_completion=False)
+app = typer.Typer(help="Everthread: durable agent threads on Temporal.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Thread = Annotated[str | None, typer.Option(help="Talk to this thread. Default: the last one, or a new one for piped input.")]
 
 
@@ -29,7 +28,7 @@ def dev(
 ) -> None:
     """Run everything on this machine and chat. With piped input: each line a prompt, each answer on standard output."""
     options = Options(thread, new=new, agent=agent, serve=serve, demo=demo, timeout_s=timeout)
-    raise typer.Exit(main(options, Settings()))
+    raise typer.Exit(main(options))
 
 
 if __name__ == "__main__":

@@ -37,7 +37,7 @@ from runtime.folder import FolderBusyError
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model
 from runtime.server import serve
-from runtime.settings import Settings
+from runtime.settings import Settings, SettingsError, load
 from workflows import attributes
 
 VERSION = "0.1.0"
@@ -63,11 +63,11 @@ class Options:
     timeout_s: float = 600.0
 
 
-def main(options: Options, settings: Settings) -> int:
+def main(options: Options) -> int:
     """Run until the chat ends or a signal comes; return the exit status. What goes wrong is one line on stderr."""
     try:
-        asyncio.run(_run(options, settings))
-    except (EverthreadError, ChildError, FolderBusyError) as error:
+        asyncio.run(_run(options, load()))
+    except (EverthreadError, ChildError, FolderBusyError, SettingsError) as error:
         sys.stderr.write(f"everthread: {error}\n")
         return 1
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -16,6 +16,7 @@ from runtime.settings import Settings
 
 START_S = 60.0
 LOOPBACK = "127.0.0.1"
+ROOT = Path(__file__).parent.parent  # where our modules are
 
 # Delays under a second are kept, and tenants get their share (see docs/temporal.md).
 DYNAMIC_CONFIG = ('history.timerProcessorMaxTimeShift="10ms"', "matching.enableFairness=true")
@@ -94,15 +95,29 @@ async def _start_temporal(settings: Settings, pids: PidFile) -> Child:
         command += ["--namespace", settings.temporal_namespace]
     for value in DYNAMIC_CONFIG:
         command += ["--dynamic-config-value", value]
-    return await Child.start("temporal", command, log_path=_log(settings, "temporal"), pids=pids, timeout_s=START_S)
+
+    async def listens() -> bool:
+        return await _listens(settings.temporal_port)
+
+    return await Child.start("temporal", command, log_path=_log(settings, "temporal"), pids=pids, ready=listens, timeout_s=START_S)
 
 
 async def _start_model(settings: Settings, choice: ModelChoice, pids: PidFile) -> Child:
     module = "doubles.scripted_model" if choice.kind == "demo" else "adapters.local_model"
     command = [sys.executable, "-m", module, "--port", "0"] + (["--demo"] if choice.kind == "demo" else [])
     return await Child.start(
-        "model", command, log_path=_log(settings, "model"), pids=pids, timeout_s=START_S, ready="READY "
+        "model", command, log_path=_log(settings, "model"), pids=pids, ready="READY ", timeout_s=START_S, cwd=ROOT
     )
+
+
+async def _listens(port: int) -> bool:
+    try:
+        _, writer = await asyncio.open_connection(LOOPBACK, port)
+    except OSError:
+        return False
+    writer.close()
+    await writer.wait_closed()
+    return True
 
 
 def _log(settings: Settings, name: str) -> Path:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
-from pydantic import AliasChoices, Field, SecretStr
+from pydantic import AliasChoices, Field, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -42,3 +43,21 @@ class Settings(BaseSettings):
     temporal_ui_port: int = Field(8233, ge=1, le=65535)
     task_queue: str = Field("everthread", min_length=1)
     retention_days: int = Field(30, ge=1, le=3650)
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the text names it, its value and the rule."""
+
+
+def load() -> Settings:
+    """Raises: SettingsError."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        raise SettingsError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
+
+
+def _sentence(problem: Any) -> str:
+    field = str(problem["loc"][0])
+    name = field if field.isupper() else f"EVERTHREAD_{field.upper()}"
+    return f"{name}: {problem['msg']}, not {str(problem['input'])[:60]!r} (see .env.example)"
