@@ -2,7 +2,8 @@
 
     python -m adapters.local_model [--port 0]
 
-Prints `READY http://127.0.0.1:<port>/v1` and serves until standard input ends, SIGTERM or SIGINT.
+Prints `READY http://127.0.0.1:<port>/v1` and serves until SIGTERM, SIGINT, or the end of standard input, which may also
+be /dev/null from the start.
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ SLOTS = 2  # answers at the same time; more wait in line
 # 8,192, but two cores read some 300 a second: twice this would outlast the patience for a first token.
 SLOT_TOKENS = 4096
 ANSWER_TOKENS = 1024  # unless a request says otherwise; so small a model may never come to an end
+CACHE_MIB = 256  # of earlier prompts; the engine would take 8 GB
 NOT_INSTALLED = 3
 
 _WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -40,10 +42,15 @@ def main() -> int:
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    server = serve(weights, port)
+    try:
+        server = serve(weights, port)
+    except RuntimeError as error:
+        sys.stderr.write(f"The local model cannot start: {error} Is port {port} taken?\n")
+        return 1
     sys.stdout.write(f"READY {server.listening_address}/v1\n")
     sys.stdout.flush()
-    threading.Thread(target=_wait_for_the_end_of_input, args=(stop,), daemon=True).start()
+    if not os.path.samestat(os.fstat(0), os.stat(os.devnull)):  # noqa: PTH116
+        threading.Thread(target=_wait_for_the_end_of_input, args=(stop,), daemon=True).start()
     stop.wait()
     # The engine's own end waits for running answers, which nobody reads any more.
     os._exit(0)
@@ -59,7 +66,7 @@ def find_weights() -> Path | None:
 
 def serve(weights: Path, port: int) -> Any:
     """The running server. Raises: RuntimeError: If the port is taken or the weights are broken."""
-    import xllamacpp
+    import xllamacpp  # type: ignore[import-not-found, import-untyped, unused-ignore]
 
     params = xllamacpp.CommonParams()
     params.model.path = str(weights)
@@ -69,14 +76,17 @@ def serve(weights: Path, port: int) -> Any:
     params.n_parallel = SLOTS
     params.n_ctx = SLOTS * SLOT_TOKENS
     params.n_predict = ANSWER_TOKENS
+    params.sampling.temp, params.sampling.top_p = 0.2, 0.9  # as its makers advise; at 0.8 it makes things up
     params.verbosity = -1
     params.ui = False
     params.endpoint_slots = False  # shows what is being asked
+    params.cors_origins = f"http://{HOST}"  # no web page needs it
+    params.cache_ram_mib = CACHE_MIB
     return xllamacpp.Server(params)
 
 
 def _wait_for_the_end_of_input(stop: threading.Event) -> None:
-    while sys.stdin.buffer.read1(4096):
+    while os.read(0, 4096):
         pass
     stop.set()
 

@@ -103,7 +103,7 @@ class OpenAIChat:
                 return _model_ids(response.http_response)
         except TimeoutError:
             raise ModelUnavailableError(
-                f"The model at {self._words.url} (OPENAI_BASE_URL) did not answer within {PROBE_S:g} s."
+                f"The model at {self._words.url} (OPENAI_BASE_URL) did not answer within {PROBE_S:g} s"
             ) from None
         except VENDOR_ERRORS as error:
             if isinstance(error, openai.APIStatusError) and error.status_code in _NO_SUCH_ROUTE:
@@ -137,7 +137,7 @@ class OpenAIChat:
             if chunk is not None:
                 return self._fields(chunk)
             if not answer.finished:
-                raise ModelUnavailableError(f"The model at {self._words.url} ended its answer without a finish reason.")
+                raise ModelUnavailableError(f"The model at {self._words.url} ended its answer without a finish reason")
         except (ModelError, *VENDOR_ERRORS) as error:
             if not answer.finished:
                 raise self._words.translate(error, started=True) from None
@@ -174,15 +174,15 @@ class _Watch:
     def _limit(self, tail_s: float | None) -> tuple[float, str]:
         if self.first:
             limit = self._timeouts.first_token_s
-            sentence = f"The model sent nothing for {limit:g} s (EVERTHREAD_MODEL_FIRST_TOKEN_TIMEOUT_S)."
+            sentence = f"The model sent nothing for {limit:g} s (EVERTHREAD_MODEL_FIRST_TOKEN_TIMEOUT_S)"
             return self._start + limit, sentence
         limit = self._timeouts.between_chunks_s
-        sentence = f"The model fell silent for {limit:g} s in its answer (EVERTHREAD_MODEL_CHUNK_TIMEOUT_S)."
+        sentence = f"The model fell silent for {limit:g} s in its answer (EVERTHREAD_MODEL_CHUNK_TIMEOUT_S)"
         return asyncio.get_running_loop().time() + min(limit, tail_s or limit), sentence
 
     def _whole(self) -> tuple[float, str]:
         limit = self._timeouts.whole_call_s
-        return self._start + limit, f"The model's answer took over {limit:g} s (EVERTHREAD_MODEL_CALL_TIMEOUT_S)."
+        return self._start + limit, f"The model's answer took over {limit:g} s (EVERTHREAD_MODEL_CALL_TIMEOUT_S)"
 
 
 def _check(base_url: str, api_key: str) -> None:

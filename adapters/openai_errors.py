@@ -86,7 +86,7 @@ class ErrorWords:
         cause = error.__cause__ if isinstance(error, openai.OpenAIError) else error
         if isinstance(cause, httpx2.ConnectTimeout):
             setting = "EVERTHREAD_MODEL_CONNECT_TIMEOUT_S"
-            return ModelUnavailableError(f"No connection to {self.url} within {self._connect_s:g} s ({setting}).")
+            return ModelUnavailableError(f"No connection to {self.url} within {self._connect_s:g} s ({setting})")
         why = str(cause or "") or type(cause or error).__name__
         if started:
             return ModelUnavailableError(self._clean(f"The connection broke in the middle of the answer: {why}"))

@@ -8,6 +8,7 @@ survives kill -9 of the process without a flush: it is in the write-ahead log.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -106,7 +107,7 @@ class EdgeStore:
 
     async def end_turn(self, thread: str, turn: int, changes: dict[str, Any]) -> None:
         where = Where(points.thread_point_id(thread), at_most={"turns": turn})
-        self._records.change(where, changes | {"turns": turn})
+        self._records.change(where, points.payload(changes) | {"turns": turn})
 
     async def page_threads(self, *, cursor: str | None, limit: int) -> Page[ThreadRecord]:
         where = Where(equal={"kind": "thread"})
@@ -184,6 +185,7 @@ def _create(path: Path, name: str) -> Any:
     sparse = {points.SPARSE_VECTOR: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)}
     # A folder is only taken for a shard when it is whole: a process killed here leaves a folder of another name.
     fresh = path.with_name(f".{path.name}-{os.getpid()}")
+    shutil.rmtree(fresh, ignore_errors=True)  # in a container, pids repeat
     shard = edge.EdgeShard.create(_made(fresh), edge.EdgeConfig(sparse_vectors=sparse))
     for field, kind in points.INDEXES[name].items():
         shard.update(edge.UpdateOperation.create_field_index(field, _INDEX_TYPES[kind]))

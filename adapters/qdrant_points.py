@@ -1,13 +1,14 @@
 """Messages and records as Qdrant points: payloads, indexes, filters. Shared by the embedded store and a server's.
 
-What is searched or ordered by is a payload field; what is only kept (the provider's object, a checkpoint) is JSON text,
-since a payload bounds nesting and numbers and an object from outside knows no bounds.
+What is searched or ordered by is a payload field; what is only kept (the provider's object, metadata, a checkpoint) is
+JSON text, since a payload bounds nesting and numbers, and rounds floats, and an object from outside knows no bounds.
 """
 
 from __future__ import annotations
 
 import base64
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -17,7 +18,9 @@ from domain.messages import Message, ThreadRecord
 
 MESSAGES, RECORDS = "messages", "records"
 SPARSE_VECTOR = "bm25"
-KEPT_AS_TEXT = ("raw", "result")
+KEPT_AS_TEXT = ("raw", "result", "metadata")
+TIMES = ("created_at", "updated_at")
+TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row
 
 IndexKind = Literal["keyword", "integer", "float"]
 INDEXES: dict[str, dict[str, IndexKind]] = {
@@ -57,12 +60,11 @@ def message_payload(message: Message) -> dict[str, Any]:
 
 def payload(fields: dict[str, Any]) -> dict[str, Any]:
     """Fields of a message, or changes of some, as they are stored."""
-    return {name: _text(value) if name in KEPT_AS_TEXT else value for name, value in fields.items()}
+    return {name: _stored(name, value) for name, value in fields.items()}
 
 
 def message_of(stored: dict[str, Any]) -> Message:
-    whole = {name: json.loads(v) if name in KEPT_AS_TEXT and v is not None else v for name, v in stored.items()}
-    return Message.model_validate(whole)
+    return Message.model_validate(_fields(stored))
 
 
 def thread_point_id(thread: str) -> str:
@@ -70,11 +72,11 @@ def thread_point_id(thread: str) -> str:
 
 
 def thread_payload(record: ThreadRecord) -> dict[str, Any]:
-    return {"kind": "thread"} | record.model_dump(mode="json")
+    return {"kind": "thread"} | payload(record.model_dump(mode="json"))
 
 
 def thread_of(stored: dict[str, Any]) -> ThreadRecord:
-    return ThreadRecord.model_validate({name: value for name, value in stored.items() if name != "kind"})
+    return ThreadRecord.model_validate({name: value for name, value in _fields(stored).items() if name != "kind"})
 
 
 def checkpoint_point_id(thread: str) -> str:
@@ -106,8 +108,10 @@ class Cursor:
         """Raises: InputRefusedError if the text is not a cursor of ours."""
         try:
             value, *seen = json.loads(base64.urlsafe_b64decode(text.encode()))
+            if not math.isfinite(value):
+                raise ValueError(value)
             return cls(float(value), tuple(map(str, seen)))
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, OverflowError, RecursionError):
             raise InputRefusedError("cursor: not one that a page before this gave; leave it out to start over") from None
 
     @classmethod
@@ -116,6 +120,16 @@ class Cursor:
         value = rows[-1][1]
         seen = tuple(row_id for row_id, row_value in rows if row_value == value)
         return cls(value, seen + (before.seen if before and before.value == value else ()))
+
+
+def _stored(name: str, value: Any) -> Any:
+    if name in TIMES and value is not None:
+        return round(value, TIME_DIGITS)
+    return _text(value) if name in KEPT_AS_TEXT else value
+
+
+def _fields(stored: dict[str, Any]) -> dict[str, Any]:
+    return {name: json.loads(v) if name in KEPT_AS_TEXT and v is not None else v for name, v in stored.items()}
 
 
 def _text(value: Any) -> str | None:

@@ -30,8 +30,9 @@ class MemoryEvents:
             position = log.position(after)
             while True:
                 if position is None or position < log.oldest:
+                    position = log.count  # before the reader gets time to read, in which more may happen
                     yield log.snapshot()
-                    position = log.count
+                    continue
                 for event in log.since(position):
                     position += 1
                     yield event
@@ -85,13 +86,12 @@ class _Log:
     def position(self, after: str | None) -> int | None:
         """The number of the event an id names. Returns None if it is not of this log."""
         epoch, _, number = (after or "").partition(".")
-        if epoch != self.epoch or not number.isdecimal() or int(number) > self.count:
+        if epoch != self.epoch or not number.isdecimal() or len(number) > 18 or int(number) > self.count:
             return None
         return int(number)
 
     def since(self, position: int) -> list[Event]:
-        missing = self.count - position
-        return list(self._events)[len(self._events) - missing :] if missing else []
+        return [self._events[index] for index in range(position - self.count, 0)]
 
     def snapshot(self) -> Event:
         messages = [dict(message) for message in self._streaming.values()]

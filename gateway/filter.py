@@ -50,6 +50,12 @@ async def run_filter(
 
 
 async def standard_input() -> AsyncIterator[str]:
-    """Lines as they come, without their ends."""
-    while line := await asyncio.to_thread(sys.stdin.readline):
-        yield line.rstrip("\r\n")
+    """Lines as they come, without their ends. Raises: FilterError at one that is not UTF-8."""
+    number = 0
+    while line := await asyncio.to_thread(sys.stdin.buffer.readline):
+        number += 1
+        try:
+            text = line.decode()
+        except UnicodeDecodeError as error:
+            raise FilterError(f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}") from None
+        yield text.rstrip("\r\n")

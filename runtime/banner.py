@@ -46,11 +46,11 @@ def things_to_try(facts: Facts, thread: str) -> str:
     lines = [
         "Three things to try",
         f"  1. Kill it in the middle of a sentence, from another terminal, and start it again:\n       kill -9 {facts.pid}",
-        f"  2. Say something, then speak to this thread from another terminal:\n       {signal}",
+        f"  2. Speak to this thread from another terminal:\n       {signal}",
     ]
     if facts.ui:
         page = f"{facts.ui}/namespaces/{facts.namespace}/workflows/{quote(workflow, safe='')}"
-        lines.append(f"  3. Look at the thread in Temporal's Web UI, after the first answer:\n       {page}")
+        lines.append(f"  3. Look at the thread in Temporal's Web UI:\n       {page}")
     return "\n".join([*lines, "", "Ctrl-D leaves.", ""])
 
 
@@ -59,7 +59,8 @@ def _parts(facts: Facts) -> list[str]:
         "Temporal": facts.temporal + (f" · Web UI {facts.ui}" if facts.ui else ""),
         "Gateway": f"{facts.gateway}/api/threads · {facts.gateway}/api/docs",
         "Store": facts.store,
-        "Model": f"{facts.model} · {facts.model_reason}",
+        "Model": facts.model,
+        "": facts.model_reason,
         "Embedding": "none yet · an answer sees the recent turns of its own thread",
         "Agent": f"{facts.agent} (of {', '.join(facts.agents)}) · --agent chooses another",
         "Logs": facts.logs,

@@ -81,8 +81,10 @@ def main(options: Options) -> int:
 async def _run(options: Options, settings: Settings) -> None:
     thread = read_thread_id(options.thread) if options.thread is not None else None
     registry = discover(options.agent or settings.agent)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
-    logs.setup(settings.log_level, settings.data_dir / "logs" / "everthread.log")
+    try:
+        logs.setup(settings.log_level, settings.data_dir / "logs" / "everthread.log")
+    except OSError as error:
+        raise SetupError(f"EVERTHREAD_DATA_DIR: {settings.data_dir} cannot be used: {error}") from error
     async with AsyncExitStack() as stack:
         machine = await stack.enter_async_context(local.start(settings, demo=options.demo, say=_say))
         model, choice = await _open_model(stack, settings, machine.model)
@@ -140,6 +142,7 @@ class _System:
         facts = self._facts(thread)
         sys.stdout.write(f"\n{banner.banner(facts)}\n{banner.things_to_try(facts, thread)}\n")
         ports = self.ports
+        await self.threads.ensure_running(thread, self._start())  # so that all three things work at once
         await Chat(self.threads, ports.store, ports.events, thread=thread, start=self._start()).run()
 
     async def _filter(self, thread: str) -> None:

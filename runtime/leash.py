@@ -12,7 +12,6 @@ Exits with the status of the command, 128 + n if signal n ended it. Standard lib
 from __future__ import annotations
 
 import argparse
-import glob
 import os
 import select
 import signal
@@ -21,6 +20,7 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from pathlib import Path
 
 GRACE_S = 5.0
 CANNOT_START = 127
@@ -110,9 +110,9 @@ def _signal_group(process: subprocess.Popen[bytes], number: int) -> bool:
 def _all_dead(group: int) -> bool:
     """Only zombies are left: in a container they may stay for ever, if the first process buries nobody. Linux tells."""
     states = []
-    for path in glob.iglob("/proc/[0-9]*/stat"):
-        with suppress(OSError), open(path, "rb") as stat:
-            state, _, its_group, *_ = stat.read().rpartition(b")")[2].split()
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError):
+            state, _, its_group, *_ = path.read_bytes().rpartition(b")")[2].split()
             states += [state] if int(its_group) == group else []
     return bool(states) and set(states) <= {b"Z", b"X"}
 

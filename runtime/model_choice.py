@@ -27,16 +27,16 @@ class ModelChoice:
     @property
     def reason(self) -> str:
         """Why this one, and how to get a better one: one line for the banner."""
-        better = "set OPENAI_API_KEY, or OPENAI_BASE_URL for Ollama, vLLM, llama.cpp"
+        better = "set OPENAI_API_KEY or OPENAI_BASE_URL"
         match self.kind:
             case "openai":
                 return "OpenAI, because OPENAI_API_KEY is set; EVERTHREAD_MODEL chooses another"
             case "compatible":
                 return f"at {self.base_url}, because OPENAI_BASE_URL is set; EVERTHREAD_MODEL chooses another"
             case "local":
-                return f"on this machine and toy-sized: it chats, it cannot use tools. For a better one {better}"
+                return f"on this machine and toy-sized: it chats, it cannot use tools. Better: {better}"
             case "demo":
-                return f"no model at all: set answers for the demo. For a real one, make run; {better}"
+                return "no model at all: set answers for the demo; make run has a real one"
 
 
 def choose_model(settings: Settings, *, demo: bool) -> ModelChoice:

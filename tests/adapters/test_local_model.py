@@ -1,0 +1,103 @@
+"""The local model as a child process, and the chat adapter against it."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.util
+import signal
+import sys
+from asyncio.subprocess import DEVNULL, PIPE, Process
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import pytest
+
+from adapters import local_model
+from adapters.openai_chat import OpenAIChat
+from domain.context import ChatMessage
+from domain.errors import ModelRefusedError
+from domain.model import Completion, ModelRequest, TextDelta
+
+ROOT = Path(__file__).parents[2]
+IN_TIME = 40  # seconds, on a busy machine
+
+installed = importlib.util.find_spec("xllamacpp") is not None and local_model.find_weights() is not None
+needs_the_model = pytest.mark.skipif(not installed, reason="the group `local` is not installed")
+
+
+@asynccontextmanager
+async def child(stdin: int = PIPE) -> AsyncIterator[tuple[Process, str]]:
+    """The process and the address in its READY line."""
+    command = (sys.executable, "-m", "adapters.local_model")
+    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=ROOT)
+    assert process.stdout is not None
+    try:
+        async with asyncio.timeout(IN_TIME):
+            word, _, address = (await process.stdout.readline()).decode().strip().partition(" ")
+        assert word == "READY"
+        yield process, address
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.communicate()
+
+
+@asynccontextmanager
+async def chatting(address: str) -> AsyncIterator[OpenAIChat]:
+    chat = OpenAIChat(base_url=address, api_key="", default_model=local_model.NAME)
+    try:
+        yield chat
+    finally:
+        await chat.close()
+
+
+@needs_the_model
+async def test_it_streams_an_answer_and_ends_with_its_input() -> None:
+    async with child() as (process, address), chatting(address) as chat:
+        assert await chat.probe() == [local_model.NAME]
+        messages = [ChatMessage("system", "You are kind."), ChatMessage("user", "What is the capital of France?")]
+        request = ModelRequest(None, messages, options={"max_tokens": 30})
+        pieces = [piece async for piece in chat.stream(request)]
+        deltas, completion = pieces[:-1], pieces[-1]
+        assert isinstance(completion, Completion)
+        assert "".join(piece.text for piece in deltas if isinstance(piece, TextDelta)) == completion.text
+        assert len(deltas) > 1
+        assert completion.finish in {"stop", "length"}
+        assert completion.usage is not None
+        assert completion.usage.completion_tokens > 1
+        assert process.stdin is not None
+        process.stdin.close()
+        assert await asyncio.wait_for(process.wait(), IN_TIME) == 0
+
+
+@needs_the_model
+async def test_it_ends_on_sigterm_and_serves_without_input_until_then() -> None:
+    async with child(DEVNULL) as (process, address), chatting(address) as chat:
+        assert await chat.probe()
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), IN_TIME) == 0
+
+
+@needs_the_model
+async def test_a_prompt_longer_than_a_slot_is_refused_in_words() -> None:
+    async with child() as (_, address), chatting(address) as chat:
+        request = ModelRequest(None, [ChatMessage("user", "word " * (local_model.SLOT_TOKENS + 1))])
+        with pytest.raises(ModelRefusedError, match=f"exceeds the available context size .{local_model.SLOT_TOKENS}"):
+            await anext(chat.stream(request))
+
+
+async def test_without_the_weights_it_says_how_to_get_them(tmp_path: Path) -> None:
+    """A python that sees our code, but nothing that is installed."""
+    bare = (
+        sys.executable,
+        "-I",
+        "-S",
+        "-c",
+        f"import sys; sys.path.insert(0, {str(ROOT)!r}); from adapters import local_model; sys.exit(local_model.main())",
+    )
+    process = await asyncio.create_subprocess_exec(*bare, stdin=DEVNULL, stdout=PIPE, stderr=PIPE, cwd=tmp_path)
+    output, errors = await process.communicate()
+    assert (process.returncode, output) == (local_model.NOT_INSTALLED, b"")
+    assert b"sh bootstrap.sh run local" in errors
+    assert errors.count(b"\n") == 1
