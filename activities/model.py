@@ -24,7 +24,7 @@ from activities.rows import answer_row, prompt_row
 from domain import ids
 from domain.agent import Agent
 from domain.context import build_context
-from domain.errors import ModelUnavailableError, NotVisibleYetError, SupersededError
+from domain.errors import ModelRefusedError, ModelUnavailableError, NotVisibleYetError, SupersededError
 from domain.messages import Message, ThreadRecord, ToolCall, preview
 from domain.model import Completion, ModelRequest
 from domain.steps import PlannedCall, StepRequest, StepResult, attempt_of, fence
@@ -96,7 +96,7 @@ class ModelActivities:
             return None
         if request.prompt is not None:
             await self._store.insert([prompt_row(request.thread, request.prompt, step.record, self._clock())])
-        [row] = await self._store.get([step.prompt_row_id]) or [None]
+        row = next(iter(await self._store.get([step.prompt_row_id])), None)
         if row is None:
             raise NotVisibleYetError(f"prompt {request.prompt_id} is not in the store yet")
         if request.prompt is not None and row.digest != request.prompt.digest():
@@ -113,6 +113,8 @@ class ModelActivities:
         if not row.final:
             completion = await self._stream(step, await self._context(step))
             row = await self._save(step, completion)
+        if row.status == "failed":  # the turn was being closed as failed when its run was lost
+            raise ModelRefusedError(row.error or "the step failed before")
         result = StepResult.model_validate(row.result)
         if not result.plan:
             await self._end_turn(step, result)
@@ -121,7 +123,7 @@ class ModelActivities:
     async def _claim(self, step: Step) -> Message:
         """The answer's row, held by this attempt unless it is final. Raises: SupersededError if a later one holds it."""
         await self._store.insert([answer_row(step.request, step.answer_id, step.attempt, step.record, self._clock())])
-        [row] = await self._store.get([step.answer_id]) or [None]
+        row = next(iter(await self._store.get([step.answer_id])), None)
         if row is not None and not row.final and row.attempt < step.attempt:
             row = await self._store.amend(row.id, step.attempt, {"text": "", "updated_at": self._clock()})
         if row is None or not (row.final or row.attempt == step.attempt):

@@ -11,7 +11,7 @@ from domain.steps import StepRequest, ToolRequest
 def prompt_row(thread: str, prompt: Prompt, record: ThreadRecord | None, now: float, place: int = 0) -> Message:
     """A prompt that waits; it sorts behind all turns, by arrival."""
     assert prompt.id is not None
-    return Message(
+    row = Message(
         id=ids.message_id(thread, prompt.id, "prompt"),
         thread=thread,
         prompt_id=prompt.id,
@@ -23,16 +23,14 @@ def prompt_row(thread: str, prompt: Prompt, record: ThreadRecord | None, now: fl
         agent=prompt.agent,
         digest=prompt.digest(),
         metadata=prompt.metadata,
-        created_at=now,
-        updated_at=now,
-        **_owner(record),
     )
+    return _stamped(row, record, now)
 
 
 def refused_row(thread: str, refusal: Refusal, record: ThreadRecord | None, now: float) -> Message:
     """What was turned away, placed behind the last turn that had ended."""
     turn = record.turns if record else 0
-    return Message(
+    row = Message(
         id=ids.message_id(thread, refusal.id, "prompt"),
         thread=thread,
         prompt_id=refusal.id,
@@ -44,48 +42,49 @@ def refused_row(thread: str, refusal: Refusal, record: ThreadRecord | None, now:
         text=refusal.text,
         error=refusal.reason,
         metadata={"of": refusal.prompt_id} if refusal.prompt_id else {},
-        created_at=now,
-        updated_at=now,
-        **_owner(record),
     )
+    return _stamped(row, record, now)
 
 
 def answer_row(request: StepRequest, message_id: str, attempt: int, record: ThreadRecord | None, now: float) -> Message:
-    return Message(
+    row = Message(
         id=message_id,
+        thread=request.thread,
+        prompt_id=request.prompt_id,
         slot="answer",
         role="assistant",
+        turn=request.turn,
+        branch=request.branch,
+        step=request.step,
         seq=ids.seq(request.turn, request.step, ids.ANSWER_ORDINAL),
         attempt=attempt,
-        **_place(request),
-        **_times(now),
-        **_owner(record),
+        agent=request.agent,
     )
+    return _stamped(row, record, now)
 
 
 def tool_row(request: ToolRequest, message_id: str, attempt: int, record: ThreadRecord | None, now: float) -> Message:
-    return Message(
+    row = Message(
         id=message_id,
+        thread=request.thread,
+        prompt_id=request.prompt_id,
         slot=f"tool:{request.index}",
         role="tool",
+        turn=request.turn,
+        branch=request.branch,
+        step=request.step,
         seq=ids.seq(request.turn, request.step, ids.TOOL_ORDINAL + request.index),
         attempt=attempt,
         call_id=request.call.call_id,
         name=request.call.tool,
-        **_place(request),
-        **_times(now),
-        **_owner(record),
+        agent=request.agent,
     )
+    return _stamped(row, record, now)
 
 
-def _place(request: StepRequest | ToolRequest) -> dict[str, object]:
-    names = ("thread", "prompt_id", "turn", "branch", "step", "agent")
-    return {name: getattr(request, name) for name in names}
-
-
-def _times(now: float) -> dict[str, float]:
-    return {"created_at": now, "updated_at": now}
-
-
-def _owner(record: ThreadRecord | None) -> dict[str, str]:
-    return {"tenant": record.tenant, "owner": record.owner} if record else {}
+def _stamped(row: Message, record: ThreadRecord | None, now: float) -> Message:
+    """The row with its owner, from the thread's record, and its time."""
+    row.created_at = row.updated_at = now
+    if record is not None:
+        row.tenant, row.owner = record.tenant, record.owner
+    return row

@@ -46,7 +46,7 @@ class ThreadActivities:
             kept = await self._store.load_checkpoint(request.thread)
             checkpoint = upgrade(kept) if kept else None
             recent = await self._store.recent_prompts(request.thread, RECENT_IDS)
-            unended = await self._store.open_prompts(request.thread, MAX_WAITING)
+            unended = await self._store.open_prompts(request.thread, MAX_WAITING + 1)  # one may be running
             lost = await self._never_saved(request.thread, checkpoint)
             state = rebuild(checkpoint, record, recent, unended, lost)
             log.info("thread.opened", thread=request.thread, epoch=record.epoch, unended=len(unended) + len(lost))

@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import re
 from typing import Any
-
-from openai.resources.chat.completions import AsyncCompletions
 
 from domain.context import ChatMessage
 from domain.errors import ModelRefusedError
 from domain.messages import ToolCall, mend_text
 from domain.model import ModelRequest
 
-_KNOWN = frozenset(inspect.signature(AsyncCompletions.create).parameters) - {"self"}
+# What the SDK's own methods take beside the body, and what its `post` calls it.
+_SENDING = {"extra_headers": "headers", "extra_query": "params"}
 # What the adapter decides by itself; `n` would pay for answers that nobody sees.
 _OURS = frozenset({"messages", "model", "n", "stream", "stream_options", "timeout", "tool_choice", "tools"})
 LONGEST_NAME = 64  # characters of a function's name
 
 
 def arguments_of(request: ModelRequest, default_model: str) -> dict[str, Any]:
-    """The keyword arguments of `create`, without `stream`. Options that it does not know go into the body as they are.
+    """The keyword arguments of the SDK's `post`. Options go into the body as they are.
 
     Raises: ModelRefusedError: If an option is one of ours.
     """
@@ -29,17 +27,18 @@ def arguments_of(request: ModelRequest, default_model: str) -> dict[str, Any]:
         raise ModelRefusedError(
             f"The option {taken[0]} cannot be set: Everthread sets it. Remove it from the agent's options."
         )
-    known = {key: value for key, value in request.options.items() if key in _KNOWN}
-    unknown = {key: value for key, value in request.options.items() if key not in _KNOWN}
-    arguments = known | {
+    options = dict(request.options)
+    sending = {ours: options.pop(theirs) for theirs, ours in _SENDING.items() if theirs in options}
+    body = options.pop("extra_body", {}) | options
+    body |= {
         "model": request.model or default_model,
         "messages": [_message(message) for message in request.messages],
+        "stream": True,
         "stream_options": {"include_usage": True},
-        "extra_body": unknown | (known.get("extra_body") or {}),
     }
     if request.tools:  # an empty list is refused, and so is a choice without tools
-        arguments |= {"tools": list(request.tools), "tool_choice": request.tool_choice}
-    return arguments
+        body |= {"tools": list(request.tools), "tool_choice": request.tool_choice}
+    return {"body": body, "options": sending}
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:

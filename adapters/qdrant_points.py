@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import json
+from collections.abc import Mapping
 import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -43,10 +44,10 @@ class Where:
     """A filter in no engine's dialect: all of these must hold."""
 
     point_id: str | None = None
-    equal: dict[str, str | int] = field(default_factory=dict)
-    unequal: dict[str, list[str]] = field(default_factory=dict)
-    below: dict[str, float] = field(default_factory=dict)  # strictly
-    at_most: dict[str, float] = field(default_factory=dict)
+    equal: Mapping[str, str | int] = field(default_factory=dict)
+    unequal: Mapping[str, list[str]] = field(default_factory=dict)
+    below: Mapping[str, float] = field(default_factory=dict)  # strictly
+    at_most: Mapping[str, float] = field(default_factory=dict)
 
 
 def may_write(message_id: str, attempt: int) -> Where:

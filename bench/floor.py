@@ -28,9 +28,8 @@ class Floor:
 
     @workflow.update(name="ask")
     async def ask(self, text: str) -> str:
-        return await workflow.execute_activity(
-            "floor_call", text, result_type=str, start_to_close_timeout=timedelta(minutes=1)
-        )
+        limit = timedelta(minutes=1)
+        return await workflow.execute_activity_method(FloorActivities.call, text, start_to_close_timeout=limit)
 
 
 class FloorActivities:

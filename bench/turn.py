@@ -11,6 +11,7 @@ import time
 import uuid
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from functools import partial
 from statistics import mean, median
 from typing import Any
 
@@ -85,8 +86,8 @@ async def _throughput(g: Ground) -> tuple[float, float]:
     async def turn(thread: WorkflowHandle[Any, Any]) -> None:
         await g.turn(thread, str(uuid.uuid4()), "How are you today?")
 
-    floors = [lambda bare=bare: ask(bare) for bare in bares]
-    ours = [lambda thread=thread: turn(thread) for thread in threads]
+    floors: list[Turn] = [partial(ask, bare) for bare in bares]
+    ours: list[Turn] = [partial(turn, thread) for thread in threads]
     await _rate(floors, 1)
     await _rate(ours, 1)
     rates = [(await _rate(floors, TURNS), await _rate(ours, TURNS)) for _ in range(ROUNDS)]

@@ -1,4 +1,4 @@
-"""`@tool`: a typed function becomes a tool. The schema comes from its signature, the descriptions from its docstring."""
+"""`@tool()`: a typed function becomes a tool. The schema comes from its signature, the descriptions from its docstring."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from domain.agent import Effect, Tool
 
 
 def tool(
-    function: Callable[..., Any] | None = None,
-    *,
-    name: str | None = None,
-    effect: Effect = "write",
-    timeout_s: float = 30.0,
-) -> Any:
+    *, name: str | None = None, effect: Effect = "write", timeout_s: float = 30.0
+) -> Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a sync or async function.
 
     The docstring's first part tells the model what the tool does, its `Args:` what the arguments mean. A tool that only
@@ -44,7 +40,7 @@ def tool(
             timeout_s=timeout_s,
         )
 
-    return make(function) if function is not None else make
+    return make
 
 
 def _arguments_model(function: Callable[..., Any]) -> type[BaseModel]:

@@ -46,13 +46,14 @@ class Threads:
         """
         prompt = prompt if prompt.id else prompt.model_copy(update={"id": str(uuid.uuid4())})
         try:
-            return await self.temporal.execute_update_with_start_workflow(
+            receipt: Receipt = await self.temporal.execute_update_with_start_workflow(
                 "submit",
                 prompt,
                 start_workflow_operation=self._operation(thread, start or ThreadStart()),
                 result_type=Receipt,
                 rpc_timeout=CALL_TIMEOUT,
             )
+            return receipt
         except WorkflowUpdateFailedError as error:
             raise _refusal(error) from error
         except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
@@ -68,7 +69,8 @@ class Threads:
 
     async def status(self, thread: str) -> dict[str, Any]:
         """What the thread is doing. Raises: RPCError if it does not run."""
-        return await self.handle(thread).query("status", result_type=dict[str, Any], rpc_timeout=CALL_TIMEOUT)
+        status: dict[str, Any] = await self.handle(thread).query("status", rpc_timeout=CALL_TIMEOUT)
+        return status
 
     def handle(self, thread: str) -> WorkflowHandle[Any, Any]:
         return self.temporal.get_workflow_handle(ids.workflow_id(read_thread_id(thread)))

@@ -7,6 +7,7 @@ from typing import Any, Generic, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field
 
 PREVIEW_CHARS = 300
+_CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd")
 
 T = TypeVar("T")
 
@@ -101,8 +102,8 @@ class Page(BaseModel, Generic[T]):
 
 
 def preview(text: str, chars: int = PREVIEW_CHARS) -> str:
-    """The start of a text on one line, at most `chars` characters long."""
-    line = " ".join(text[: chars * 4].split())
+    """The start of a text on one line, at most `chars` characters long, without control characters."""
+    line = " ".join(text[: chars * 4].split()).translate(_CONTROLS)
     return line if len(line) <= chars else line[: chars - 1] + "…"
 
 

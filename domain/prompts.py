@@ -8,7 +8,7 @@ field, the value, the rule and the remedy.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
@@ -23,6 +23,8 @@ MAX_DEPTH = 16
 MAX_INT = 2**63 - 1  # what the store can hold
 MAX_NAME = 200
 ID_PATTERN = r"^[\x21-\x7e]{1,128}$"  # a thousand of them are carried by the thread
+M = TypeVar("M", bound=BaseModel)
+
 AGENT_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 
@@ -167,7 +169,7 @@ def describe(value: Any) -> str:
     return f"{kind} ({shown})" if shown else kind
 
 
-def _read(model: type[Any], value: dict[str, Any], what: str) -> Any:
+def _read(model: type[M], value: dict[str, Any], what: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:

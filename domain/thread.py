@@ -91,10 +91,13 @@ class ThreadState(BaseModel):
 
     def check(self, prompt: Prompt) -> None:
         """Raises: PromptConflictError, InboxFullError if the prompt cannot be taken."""
-        known = self.recent.get(prompt.id or "")
-        if known is not None and known != prompt.digest():
+        self._check(prompt.id, prompt.digest())
+
+    def _check(self, prompt_id: str | None, digest: str) -> None:
+        known = self.recent.get(prompt_id or "")
+        if known is not None and known != digest:
             raise PromptConflictError(
-                f"prompt id {preview(ascii(prompt.id), 60)} was used before for another text; send it under a new id"
+                f"prompt id {preview(ascii(prompt_id), 60)} was used before for another text; send it under a new id"
             )
         if known is None and len(self.inbox) >= MAX_WAITING:
             raise InboxFullError(f"{MAX_WAITING} prompts wait already; send this one again when some are answered")
@@ -192,24 +195,31 @@ class ThreadState(BaseModel):
         self.running = None
         self.next_turn -= 1
 
+    def forget(self, prompt_id: str) -> None:
+        """Its text was refused, since the store has another under this id: the next one is looked up there again."""
+        self.recent.pop(prompt_id, None)
+
     # --- opening, carrying
 
-    def adopt(self, opened: ThreadState) -> list[Waiting]:
-        """Become what the store knows, keeping what came in meanwhile; return what conflicts with older prompts."""
+    def adopt(self, opened: ThreadState) -> list[tuple[Waiting, InputRefusedError]]:
+        """Become what the store knows, keeping what came in meanwhile; return what of that cannot be taken, and why."""
         came, refusals, unlisted = self.inbox, self.refusals, self.unlisted_refusals
-        for name in type(self).model_fields:
-            setattr(self, name, getattr(opened, name))
-        self.refusals = [*self.refusals, *refusals]
-        self.unlisted_refusals += unlisted
-        conflicts = []
+        for name, value in opened:
+            setattr(self, name, value)
+        refusals = [*self.refusals, *refusals]
+        self.refusals = refusals[:MAX_REFUSALS]
+        self.unlisted_refusals += unlisted + len(refusals) - len(self.refusals)
+        turned_away = []
         for waiting in came:
-            known = self.recent.get(waiting.id)
-            if known is None:
+            try:
+                self._check(waiting.id, waiting.digest)
+            except InputRefusedError as error:
+                turned_away.append((waiting, error))
+                continue
+            if waiting.id not in self.recent:
                 self._remember(waiting.id, waiting.digest)
                 self.inbox.append(waiting.model_copy(update={"place": self._place()}))
-            elif known != waiting.digest:
-                conflicts.append(waiting)
-        return conflicts
+        return turned_away
 
     def carried(self) -> dict[str, Any]:
         """The state as JSON for the next run or the checkpoint: everything that differs from a new thread's."""
@@ -256,10 +266,11 @@ def rebuild(
             agent=first.agent or state.agent,
             preview=preview(first.text, WAITING_CHARS),
         )
-    state.recent = {waiting.id: waiting.digest for waiting in lost} | {
-        row.prompt_id: row.digest or "" for row in [*recent, *unended]
+    state.recent = {row.prompt_id: row.digest or "" for row in [*recent, *unended]} | {
+        waiting.id: waiting.digest for waiting in lost
     }
-    state.inbox = [*(waiting_of(row) for row in unended if row not in started[:1]), *lost]
+    waiting_rows = [waiting_of(row) for row in unended if row not in started[:1]]
+    state.inbox = sorted([*waiting_rows, *lost], key=lambda waiting: waiting.place)
     state.places = max([state.places, *(waiting.place for waiting in state.inbox)])
     return state
 

@@ -19,7 +19,7 @@ class Wire(BaseModel):
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         super().__pydantic_init_subclass__(**kwargs)
         fields = cls.model_fields.items()
-        cls._defaults = {n: f.get_default(call_default_factory=True) for n, f in fields if not f.is_required()}  # type: ignore[call-arg]
+        cls._defaults = {n: f.get_default(call_default_factory=True) for n, f in fields if not f.is_required()}
 
     @model_serializer(mode="wrap")
     def _compact(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -22,7 +22,7 @@ async def ended(store: Store, events: EventLog, thread: str, prompt_id: str) -> 
             mine = event is not None and event.data.get("prompt_id") == prompt_id
             if event is not None and not (mine and event.kind in ("turn.finished", "prompt.refused")):
                 continue
-            [row] = await store.get([row_id]) or [None]
+            row = next(iter(await store.get([row_id])), None)
             if row is not None and row.final:
                 return row
     raise AssertionError("events are followed for ever")

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-import sys
+import os
+import threading
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import TextIO
 
 from activities.ports import EventLog, Store
 from client.threads import Threads
 from domain.errors import EverthreadError
 from domain.messages import preview
-from domain.prompts import ThreadStart, read_prompt
+from domain.prompts import MAX_PROMPT_BYTES, ThreadStart, read_prompt
 from gateway.answers import answer_text, ended
+
+CHUNK_BYTES = 65_536
 
 
 class FilterError(EverthreadError):
@@ -51,11 +55,36 @@ async def run_filter(
 
 async def standard_input() -> AsyncIterator[str]:
     """Lines as they come, without their ends. Raises: FilterError at one that is not UTF-8."""
-    number = 0
-    while line := await asyncio.to_thread(sys.stdin.buffer.readline):
-        number += 1
-        try:
-            text = line.decode()
-        except UnicodeDecodeError as error:
-            raise FilterError(f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}") from None
-        yield text.rstrip("\r\n")
+    number, kept = 0, b""
+    while chunk := await _read_chunk():
+        *lines, kept = (kept + chunk).split(b"\n")
+        for line in lines:
+            number += 1
+            yield _text(line, number)
+        if len(kept) > MAX_PROMPT_BYTES:
+            raise FilterError(
+                f"line {number + 1} of the input has more than {MAX_PROMPT_BYTES} bytes; send it in parts"
+            )
+    if kept:
+        yield _text(kept, number + 1)
+
+
+def _text(line: bytes, number: int) -> str:
+    try:
+        return line.decode().rstrip("\r")
+    except UnicodeDecodeError as error:
+        raise FilterError(f"line {number} of the input is not UTF-8: {error.reason} at byte {error.start}") from None
+
+
+async def _read_chunk() -> bytes:
+    """Not by a thread of the pool: the program's end would wait for it, and a read cannot be interrupted."""
+    loop = asyncio.get_running_loop()
+    coming: asyncio.Future[bytes] = loop.create_future()
+
+    def read() -> None:
+        chunk = os.read(0, CHUNK_BYTES)
+        with suppress(RuntimeError):  # the loop has ended meanwhile
+            loop.call_soon_threadsafe(lambda: coming.done() or coming.set_result(chunk))
+
+    threading.Thread(target=read, daemon=True).start()
+    return await coming

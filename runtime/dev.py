@@ -63,6 +63,14 @@ class Options:
     timeout_s: float = 600.0
 
 
+class SignalledError(Exception):
+    """A signal came before the end of the input."""
+
+    def __init__(self, number: signal.Signals) -> None:
+        super().__init__(f"stopped by {number.name} before the end of the input; what was sent is kept")
+        self.status = 128 + number
+
+
 def main(options: Options) -> int:
     """Run until the chat ends or a signal comes; return the exit status. What goes wrong is one line on stderr."""
     try:
@@ -70,6 +78,9 @@ def main(options: Options) -> int:
     except (EverthreadError, ChildError, FolderBusyError, SettingsError) as error:
         sys.stderr.write(f"everthread: {error}\n")
         return 1
+    except SignalledError as error:
+        sys.stderr.write(f"everthread: {error}\n")
+        return error.status
     except (KeyboardInterrupt, asyncio.CancelledError):
         return 130
     except BrokenPipeError:
@@ -102,7 +113,9 @@ async def _run(options: Options, settings: Settings) -> None:
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         system = _System(options, settings, choice, threads, ports, machine)
         await system.go_on_with_unended()
-        await _until_stopped(system.talk(thread), machine)
+        stopped_by = await _until_stopped(system.talk(thread), machine)
+        if stopped_by is not None and system.is_filter:
+            raise SignalledError(stopped_by)
 
 
 @dataclass(frozen=True)
@@ -129,14 +142,18 @@ class _System:
         for thread in dict.fromkeys(row.thread for row in unended):
             await self.threads.ensure_running(thread)
 
+    @property
+    def is_filter(self) -> bool:
+        return not (self.options.serve or (sys.stdin.isatty() and sys.stdout.isatty()))
+
     async def talk(self, thread: str | None) -> None:
         if self.options.serve:
             _say(banner.banner(self._facts(None)))
             await asyncio.Event().wait()
-        elif sys.stdin.isatty() and sys.stdout.isatty():
-            await self._chat(thread or await self._last_thread() or _new_thread())
-        else:
+        elif self.is_filter:
             await self._filter(thread or _new_thread())
+        else:
+            await self._chat(thread or await self._last_thread() or _new_thread())
 
     async def _chat(self, thread: str) -> None:
         facts = self._facts(thread)
@@ -187,15 +204,15 @@ class _System:
         )
 
 
-async def _open_model(
-    stack: AsyncExitStack, settings: Settings, choice: ModelChoice
-) -> tuple[OpenAIChat, ModelChoice]:
+async def _open_model(stack: AsyncExitStack, settings: Settings, choice: ModelChoice) -> tuple[OpenAIChat, ModelChoice]:
     """The model, after a look whether it is there. Raises: SetupError with the remedy."""
     model = _model(settings, choice)
     names = await _probe(model)
     if choice.name is None:
         if not names:
-            raise SetupError(f"the server at {choice.base_url} lists no models: set EVERTHREAD_MODEL to the name of one")
+            raise SetupError(
+                f"the server at {choice.base_url} lists no models: set EVERTHREAD_MODEL to the name of one"
+            )
         await model.close()
         choice = replace(choice, name=names[0])
         model = _model(settings, choice)
@@ -251,12 +268,13 @@ def _health(client: Client, worker: Worker) -> Any:
     return health
 
 
-async def _until_stopped(talk: Coroutine[Any, Any, None], machine: local.Machine) -> None:
-    """Until the talk ends, a signal comes, or a child is lost. Raises: ChildError if it was a child."""
-    stopped = asyncio.Event()
+async def _until_stopped(talk: Coroutine[Any, Any, None], machine: local.Machine) -> signal.Signals | None:
+    """Until the talk ends, a signal comes, which is returned, or a child is lost. Raises: ChildError if it was a child."""
+    loop = asyncio.get_running_loop()
+    signalled: asyncio.Future[signal.Signals] = loop.create_future()
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-    talking, signalled = asyncio.create_task(talk), asyncio.create_task(stopped.wait())
+        loop.add_signal_handler(number, lambda number=number: signalled.done() or signalled.set_result(number))
+    talking = asyncio.create_task(talk)
     lost = asyncio.create_task(machine.child_ended())
     tasks = (talking, signalled, lost)
     try:
@@ -265,6 +283,9 @@ async def _until_stopped(talk: Coroutine[Any, Any, None], machine: local.Machine
             await talking
         elif lost.done():
             raise ChildError(f"{lost.result()} ended by itself; its log is in {machine.logs}")
+        else:
+            return signalled.result()
+        return None
     finally:
         for task in tasks:
             task.cancel()

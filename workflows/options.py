@@ -17,28 +17,41 @@ _RETRY = RetryPolicy(
 
 MODEL_HEARTBEAT = timedelta(seconds=5)  # so long does a lost worker hold up a turn
 WRITE_HEARTBEAT = timedelta(seconds=30)  # a write tool's "unknown" is worse than a wait
+MODEL_LIMIT = timedelta(hours=1)  # the adapter's own limits are shorter
 TOOL_MARGIN = timedelta(seconds=30)
-
-CALL_MODEL = ActivityConfig(
-    start_to_close_timeout=timedelta(hours=1),  # the adapter's own limits are shorter
-    heartbeat_timeout=MODEL_HEARTBEAT,
-    retry_policy=_RETRY,
-    cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
-)
-RECORD = ActivityConfig(start_to_close_timeout=timedelta(seconds=30), retry_policy=_RETRY)
-# Local activities: they run within the workflow task, take a millisecond, and cost one event instead of six. Their
-# input is not in the history, which matters for prompts and checkpoints. All of them may be repeated.
-SHORT = LocalActivityConfig(
-    start_to_close_timeout=timedelta(seconds=30),
-    retry_policy=_RETRY,
-    local_retry_threshold=timedelta(seconds=5),  # longer waits become timers, so that the task can end
-)
+RECORD_LIMIT = timedelta(seconds=30)
+LOCAL_WAIT = timedelta(seconds=5)  # a longer wait between local retries becomes a timer, so that the task can end
 
 
-def run_tool(timeout_s: float, *, write: bool) -> ActivityConfig:
+def call_model(summary: str) -> ActivityConfig:
+    return ActivityConfig(
+        start_to_close_timeout=MODEL_LIMIT,
+        heartbeat_timeout=MODEL_HEARTBEAT,
+        retry_policy=_RETRY,
+        cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
+    )
+
+
+def run_tool(summary: str, timeout_s: float, *, write: bool) -> ActivityConfig:
     return ActivityConfig(
         start_to_close_timeout=timedelta(seconds=timeout_s) + TOOL_MARGIN,
         heartbeat_timeout=WRITE_HEARTBEAT if write else MODEL_HEARTBEAT,
         retry_policy=_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
+        summary=summary,
+    )
+
+
+def record(summary: str) -> ActivityConfig:
+    return ActivityConfig(start_to_close_timeout=RECORD_LIMIT, retry_policy=_RETRY, summary=summary)
+
+
+def short(summary: str) -> LocalActivityConfig:
+    """Of a local activity: it runs within the workflow task, takes a millisecond, and costs one event instead of six.
+
+    Its input is not in the history, which matters for prompts and checkpoints. It may be repeated.
+    """
+    return LocalActivityConfig(
+        start_to_close_timeout=RECORD_LIMIT, retry_policy=_RETRY, local_retry_threshold=LOCAL_WAIT, summary=summary
     )

@@ -61,7 +61,7 @@ class AgentThread:
             self._start = read_start(value)
 
     @workflow.run
-    async def run(self, *inputs: Any) -> None:  # noqa: ARG002 - read in __init__, before any handler runs
+    async def run(self, *inputs: Any) -> None:
         if self._problem is not None:
             await self._refuse_start(self._problem)
         if not self._state.epoch:
@@ -203,7 +203,7 @@ class AgentThread:
             )
             self._saving = True
             result = await workflow.execute_local_activity_method(
-                ThreadActivities.save_prompts, request, summary=f"{len(batch)} waiting", **options.SHORT
+                ThreadActivities.save_prompts, request, **options.short(f"{len(batch)} waiting")
             )
             self._saving = False
             waiting = {w.id: w for w in self._state.inbox}
@@ -215,16 +215,17 @@ class AgentThread:
     def _refuse_conflict(self, prompt_id: str, text: str) -> None:
         error = InputRefusedError(f"prompt id {prompt_id} was used before for another text; send it under a new id")
         self._state.refuse(str(workflow.uuid4()), error, text, prompt_id)
+        self._state.forget(prompt_id)
 
     # --- opening, ending, rolling
 
     async def _open(self) -> None:
         request = OpenRequest(thread=self._thread, run_id=workflow.info().run_id, start=self._start)
         opened = await workflow.execute_local_activity_method(
-            ThreadActivities.open_thread, request, summary="open", **options.SHORT
+            ThreadActivities.open_thread, request, **options.short("open")
         )
-        for waiting in self._state.adopt(upgrade(opened.state)):
-            self._refuse_conflict(waiting.id, waiting.preview)
+        for waiting, error in self._state.adopt(upgrade(opened.state)):
+            self._state.refuse(str(workflow.uuid4()), error, waiting.preview, waiting.id)
         attributes.announce(self._state)
 
     async def _refuse_start(self, problem: InputRefusedError) -> NoReturn:
@@ -256,7 +257,7 @@ class AgentThread:
             thread=self._thread, epoch=state.epoch, turn=state.next_turn, state=state.carried()
         )
         await workflow.execute_local_activity_method(
-            ThreadActivities.save_checkpoint, request, summary="checkpoint", **options.SHORT
+            ThreadActivities.save_checkpoint, request, **options.short("checkpoint")
         )
         await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._small_enough())
         # No await between here and the end: what a handler appends would be lost.

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 
-from temporalio import workflow
-from temporalio.exceptions import ActivityError, ApplicationError, TimeoutError
+from temporalio import exceptions, workflow
+from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from activities.model import ModelActivities
     from activities.threads import ThreadActivities
     from activities.tools import ToolActivities
-    from domain import ids
     from domain.messages import preview
     from domain.prompts import Refusal
     from domain.steps import CloseRequest, PlannedCall, StepRequest, StepResult, ToolRequest
@@ -35,7 +34,7 @@ async def call_model(thread: str, epoch: int, turn: Running) -> StepResult:
     )
     what = preview(turn.preview, SUMMARY_CHARS) if turn.step == 0 else f"step {turn.step + 1}"
     return await workflow.execute_activity_method(
-        ModelActivities.call_model, request, summary=f"{turn.turn}: {what}", **options.CALL_MODEL
+        ModelActivities.call_model, request, **options.call_model(f"{turn.turn}: {what}")
     )
 
 
@@ -60,10 +59,8 @@ async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCa
 
 async def _run_tool(request: ToolRequest) -> str:
     call = request.call
-    config = options.run_tool(call.timeout_s, write=call.effect == "write")
-    result = await workflow.execute_activity_method(
-        ToolActivities.run_tool, request, summary=f"{request.turn}: {call.tool}", **config
-    )
+    config = options.run_tool(f"{request.turn}: {call.tool}", call.timeout_s, write=call.effect == "write")
+    result = await workflow.execute_activity_method(ToolActivities.run_tool, request, **config)
     return result.message_id
 
 
@@ -82,7 +79,7 @@ async def close_failed(thread: str, epoch: int, turn: Running, error: ActivityEr
         error=reason,
     )
     await workflow.execute_activity_method(
-        ThreadActivities.close_turn, request, summary=f"{turn.turn}: failed", **options.RECORD
+        ThreadActivities.close_turn, request, **options.record(f"{turn.turn}: failed")
     )
     return reason
 
@@ -91,19 +88,14 @@ async def record_refusals(thread: str, epoch: int, refusals: list[Refusal]) -> N
     await workflow.execute_activity_method(
         ThreadActivities.close_turn,
         CloseRequest(thread=thread, epoch=epoch, refusals=refusals),
-        summary=f"{len(refusals)} refused",
-        **options.RECORD,
+        **options.record(f"{len(refusals)} refused"),
     )
-
-
-def answer_id(thread: str, turn: Running) -> str:
-    return ids.message_id(thread, turn.prompt_id, "answer", branch=turn.branch, step=turn.step)
 
 
 def sentence(error: ActivityError) -> str:
     cause = error.cause
     if isinstance(cause, ApplicationError):
         return cause.message
-    if isinstance(cause, TimeoutError):
+    if isinstance(cause, exceptions.TimeoutError):
         return f"{error.activity_type} did not finish in time ({cause.type.name.lower() if cause.type else 'timeout'})"
     return str(cause or error)
