@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from datetime import timedelta
 
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
+from temporalio.exceptions import ApplicationError, FailureError
 
-from domain.errors import EverthreadError, InputRefusedError, ModelRefusedError, ModelUnavailableError, UnknownAgentError
+from domain.errors import InputRefusedError, ModelRefusedError, ModelUnavailableError, UnknownAgentError
 
 PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError)
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
@@ -32,11 +32,13 @@ def retry_delay(error: Exception) -> float:
 
 @contextmanager
 def translated() -> Iterator[None]:
-    """Raises: ApplicationError for every error of ours; others pass and are retried by the activity's policy."""
+    """Raises: ApplicationError for every error; each but the permanent ones says when to come again."""
     try:
         yield
     except PERMANENT as error:
         raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from error
-    except EverthreadError as error:
+    except FailureError:  # it is Temporal's already
+        raise
+    except Exception as error:
         delay = timedelta(seconds=retry_delay(error))
-        raise ApplicationError(str(error), type=type(error).__name__, next_retry_delay=delay) from error
+        raise ApplicationError(str(error) or repr(error), type=type(error).__name__, next_retry_delay=delay) from error

@@ -74,7 +74,7 @@ async def ground() -> AsyncIterator[Ground]:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
         env = await stack.enter_async_context(await _server(folder))
         await temporal.add_search_attributes(env.client, [key.name for key in attributes.ALL])
-        url = await stack.enter_async_context(_model())
+        url = await stack.enter_async_context(scripted_model())
         model = OpenAIChat(base_url=f"{url}/v1", api_key="none", default_model="scripted")
         stack.push_async_callback(model.close)
         store = EdgeStore(folder / "store")
@@ -96,7 +96,8 @@ async def _server(folder: Path) -> WorkflowEnvironment:
 
 
 @asynccontextmanager
-async def _model() -> AsyncIterator[str]:
+async def scripted_model() -> AsyncIterator[str]:
+    """The scripted model in a process of its own; its address, without /v1."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "doubles.scripted_model", "--port", "0"), stdout=asyncio.subprocess.PIPE
     )

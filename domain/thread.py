@@ -206,7 +206,7 @@ class ThreadState(BaseModel):
         came, refusals, unlisted = self.inbox, self.refusals, self.unlisted_refusals
         for name, value in opened:
             setattr(self, name, value)
-        refusals = [*self.refusals, *refusals]
+        refusals = [*self.refusals, *(r.model_copy(update={"place": self._place()}) for r in refusals)]
         self.refusals = refusals[:MAX_REFUSALS]
         self.unlisted_refusals += unlisted + len(refusals) - len(self.refusals)
         turned_away = []

@@ -81,10 +81,14 @@ async def _read_chunk() -> bytes:
     loop = asyncio.get_running_loop()
     coming: asyncio.Future[bytes] = loop.create_future()
 
+    def arrive(chunk: bytes) -> None:
+        if not coming.done():
+            coming.set_result(chunk)
+
     def read() -> None:
         chunk = os.read(0, CHUNK_BYTES)
         with suppress(RuntimeError):  # the loop has ended meanwhile
-            loop.call_soon_threadsafe(lambda: coming.done() or coming.set_result(chunk))
+            loop.call_soon_threadsafe(arrive, chunk)
 
     threading.Thread(target=read, daemon=True).start()
     return await coming

@@ -35,7 +35,7 @@ from runtime import banner, local, logs, temporal, wiring
 from runtime.children import ChildError
 from runtime.folder import FolderBusyError
 from runtime.loop_lag import watch_lag
-from runtime.model_choice import ModelChoice, choose_model
+from runtime.model_choice import ModelChoice
 from runtime.server import serve
 from runtime.settings import Settings, SettingsError, load
 from workflows import attributes
@@ -272,8 +272,13 @@ async def _until_stopped(talk: Coroutine[Any, Any, None], machine: local.Machine
     """Until the talk ends, a signal comes, which is returned, or a child is lost. Raises: ChildError if it was a child."""
     loop = asyncio.get_running_loop()
     signalled: asyncio.Future[signal.Signals] = loop.create_future()
+
+    def stop(number: signal.Signals) -> None:
+        if not signalled.done():
+            signalled.set_result(number)
+
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-        loop.add_signal_handler(number, lambda number=number: signalled.done() or signalled.set_result(number))
+        loop.add_signal_handler(number, stop, number)
     talking = asyncio.create_task(talk)
     lost = asyncio.create_task(machine.child_ended())
     tasks = (talking, signalled, lost)

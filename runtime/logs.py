@@ -10,7 +10,6 @@ from typing import IO
 import structlog
 from temporalio import activity, workflow
 
-
 LARGE_BYTES = 50_000_000
 
 

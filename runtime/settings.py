@@ -31,7 +31,7 @@ class Settings(BaseSettings):
 
     # This process
     data_dir: Path = Path(".everthread")
-    host: str = "127.0.0.1"
+    host: str = Field("127.0.0.1", pattern=r"^(127\.0\.0\.1|localhost|::1)$")  # there is no access control yet
     port: int = Field(8800, ge=1, le=65535)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     max_concurrent_activities: int = Field(200, ge=1, le=10_000)

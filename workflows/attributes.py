@@ -19,6 +19,8 @@ TENANT = SearchAttributeKey.for_keyword("EverthreadTenant")
 STATUS = SearchAttributeKey.for_keyword("EverthreadStatus")
 ALL = (AGENT, OWNER, TENANT, STATUS)
 
+_ESCAPED = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>#|~"})
+
 
 def owner_id(tenant: str, owner: str) -> str:
     return ids.opaque(tenant, owner)
@@ -58,4 +60,4 @@ def _turn(number: int, prompt: str, answer: str) -> list[str]:
 
 def _plain(text: str) -> str:
     """Text that Markdown leaves as it is."""
-    return "".join(f"\\{char}" if char in "\\`*_[]<>#|~" else char for char in text)
+    return text.translate(_ESCAPED)

@@ -15,7 +15,7 @@ from typing import Any, NoReturn
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import ActivityError, ApplicationError
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from activities.threads import ThreadActivities
@@ -69,8 +69,11 @@ class AgentThread:
         self._show()
         saver = asyncio.create_task(self._save_waiting())
         try:
-            while not self._rolls():
-                await workflow.wait_condition(self._has_work)
+            # An idle thread rolls too: signals that cause no work also count towards the server's limits.
+            while True:
+                await workflow.wait_condition(lambda: self._has_work() or self._rolls())
+                if self._rolls():
+                    break
                 await self._work()
             await self._roll()
         finally:
@@ -130,7 +133,9 @@ class AgentThread:
     def _admit(self, prompt: Prompt) -> Receipt:
         if prompt.id is None:
             prompt = prompt.model_copy(update={"id": str(workflow.uuid4())})
-        return self._state.admit(prompt)
+        receipt = self._state.admit(prompt)
+        self._show()
+        return receipt
 
     def _refuse(self, error: InputRefusedError, inputs: Any) -> None:
         value = inputs[0] if inputs else None
@@ -163,6 +168,8 @@ class AgentThread:
             else:
                 await self._end_turn(result)
         except ActivityError as error:
+            if is_cancelled_exception(error):  # the thread is being cancelled: its next run finishes the turn
+                raise
             await self._fail_turn(error)
         self._show()
 

@@ -1,0 +1,79 @@
+"""Agents and tools for tests, in the place of a user's catalog."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from catalog.tool import tool
+from domain.agent import Agent, Tool
+
+
+class Workbench:
+    """Tools that remember how often they ran. `hold` waits until `release`."""
+
+    def __init__(self) -> None:
+        self.ran: list[tuple[str, Any]] = []
+        self._released = asyncio.Event()
+
+    def release(self) -> None:
+        self._released.set()
+
+    def agents(self) -> list[Agent]:
+        tools = self.tools()
+        return [
+            Agent("assistant", instructions="Be brief."),
+            Agent("poet", instructions="Rhyme."),
+            Agent("helper", instructions="Use tools.", tools=tools),
+            Agent("hasty", instructions="Two steps.", tools=tools, max_steps=2),
+        ]
+
+    def tools(self) -> tuple[Tool, ...]:
+        functions: list[tuple[Callable[..., Any], dict[str, Any]]] = [
+            (self._look, {"effect": "read", "name": "look"}),
+            (self._sync, {"effect": "read", "name": "sync"}),
+            (self._hold, {"effect": "read", "name": "hold"}),
+            (self._pay, {"effect": "write", "name": "pay"}),
+            (self._put, {"effect": "idempotent", "name": "put"}),
+            (self._fail, {"effect": "read", "name": "fail"}),
+            (self._sleep, {"effect": "read", "name": "sleep", "timeout_s": 0.1}),
+        ]
+        return tuple(tool(**options)(function) for function, options in functions)
+
+    async def _look(self, what: str = "around") -> str:
+        """Look at something."""
+        self.ran.append(("look", what))
+        return f"I see {what}."
+
+    def _sync(self, number: int) -> dict[str, int]:
+        """Work in a thread of its own."""
+        self.ran.append(("sync", number))
+        return {"number": number}
+
+    async def _hold(self) -> str:
+        """Wait for the test."""
+        self.ran.append(("hold", None))
+        await self._released.wait()
+        return "Released."
+
+    async def _pay(self, amount: int) -> str:
+        """Pay somebody."""
+        self.ran.append(("pay", amount))
+        return f"Paid {amount}."
+
+    async def _put(self, value: str = "x") -> str:
+        """Put a value."""
+        self.ran.append(("put", value))
+        return f"Put {value}."
+
+    async def _fail(self) -> str:
+        """Fail."""
+        self.ran.append(("fail", None))
+        raise LookupError("the drawer is empty\ud83d")
+
+    async def _sleep(self) -> str:
+        """Take too long."""
+        self.ran.append(("sleep", None))
+        await asyncio.sleep(60)
+        return "never"

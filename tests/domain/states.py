@@ -1,0 +1,63 @@
+"""Threads' states for tests: full ones, and the worst ones."""
+
+from __future__ import annotations
+
+from domain.errors import InputRefusedError
+from domain.prompts import Prompt, Refusal
+from domain.thread import MAX_WAITING, Running, Shown, ThreadState, Waiting
+
+ID_CHARS = 128
+
+
+def every_field_set() -> ThreadState:
+    """A state in which no field of any model has its default."""
+    prompt = Prompt(id="p", content="Hi", author="Ada", agent="poet", metadata={"a": [1.5, None]})
+    waiting = Waiting(id="w", digest="d", place=3, agent="poet", preview="Hi", size=9, prompt=prompt, saved=True)
+    return ThreadState(
+        version=2,
+        epoch=2,
+        agent="assistant",
+        owner="ada",
+        tenant="acme",
+        next_turn=5,
+        places=4,
+        inbox=[waiting],
+        running=Running(
+            prompt_id="r", digest="e", turn=4, branch=1, step=2, agent="poet", preview="Ho", prompt=prompt, expect=["x"]
+        ),
+        recent={"r": "e", "w": "d"},
+        refusals=[Refusal(id="i", reason="why", text="what", prompt_id="w", place=2)],
+        unlisted_refusals=7,
+        status="failed",
+        shown=[Shown(turn=3, prompt="Hm", answer="Well", status="answered")],
+    )
+
+
+def hostile_id(number: int) -> str:
+    return f"{number:06d}".ljust(ID_CHARS, '"')
+
+
+def hostile_prompt(number: int, char: str) -> Prompt:
+    return Prompt(id=hostile_id(number), content=f"x{char * 999}", author=char * 200, agent="a" * 64)
+
+
+def serve(state: ThreadState, answer: str) -> None:
+    """The first prompt's whole turn."""
+    state.start_turn()
+    state.end_turn(answer, "answered")
+
+
+def worst(char: str) -> ThreadState:
+    """As much as a thread can be made to remember, all of it made of a character that is long in JSON."""
+    state = ThreadState(epoch=10**6, agent="a" * 64, owner=char * 200, tenant=char * 200, unlisted_refusals=10**6)
+    for number in range(2_000):
+        state.admit(hostile_prompt(number, char))
+        serve(state, f"x{char * 999}")
+    state.admit(hostile_prompt(2_000, char))
+    state.start_turn().expect = [f"{number:036d}" for number in range(1_000)]
+    for number in range(MAX_WAITING):
+        state.admit(hostile_prompt(3_000 + number, char))
+        state.saved([waiting.id for waiting in state.unsaved()], [])
+    for number in range(1_000):
+        state.refuse(f"{number:036d}", InputRefusedError("r" * 700), f"x{char * 999}", hostile_id(3_000))
+    return state

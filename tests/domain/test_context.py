@@ -1,0 +1,155 @@
+"""The next model call is valid, wherever the conversation was cut."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain import ids
+from domain.context import ChatMessage, build_context, close_calls, estimate_tokens
+from domain.messages import Message, ToolCall
+
+INSTRUCTIONS = "Be brief."
+texts = st.text(max_size=60)
+PLENTY = 10**6
+NO_RESULT = "This call has no result."
+
+
+def row(turn: int, step: int, ordinal: int, role: Any, **fields: Any) -> Message:
+    seq = ids.seq(turn, step, ordinal)
+    known = {"status": "complete", "thread": "t", "prompt_id": f"p{turn}", "slot": "s"}
+    return Message.model_validate(known | {"id": str(seq), "role": role, "turn": turn, "step": step, "seq": seq} | fields)
+
+
+@st.composite
+def turns(draw: st.DrawFn, turn: int, status: str = "answered") -> list[Message]:
+    """The rows of one turn: a prompt, then steps of an answer and the results of its calls, some of them lost."""
+    rows = [row(turn, 0, ids.PROMPT_ORDINAL, "user", status=status, text=draw(texts))]
+    for step in range(draw(st.integers(1, 3))):
+        calls = [
+            ToolCall(call_id=f"{turn}.{step}.{index}", name="look", arguments=draw(texts))
+            for index in range(draw(st.integers(0, 3)))
+        ]
+        rows.append(row(turn, step, ids.ANSWER_ORDINAL, "assistant", text=draw(texts), tool_calls=calls))
+        for index, call in enumerate(calls):
+            if draw(st.integers(0, 9)):
+                result = {"call_id": call.call_id, "name": call.name, "text": draw(texts)}
+                rows.append(row(turn, step, ids.TOOL_ORDINAL + index, "tool", **result))
+        if not calls:
+            break
+    return rows
+
+
+@st.composite
+def conversations(draw: st.DrawFn) -> tuple[list[Message], list[Message]]:
+    """A history as the store gives it, its oldest rows cut off anywhere, and a running turn that stopped anywhere."""
+    ended = draw(st.integers(0, 5))
+    rows: list[Message] = []
+    for turn in range(1, ended + 1):
+        rows += draw(turns(turn, draw(st.sampled_from(["answered", "answered", "failed"]))))
+    running = draw(turns(ended + 1, "pending"))
+    return rows[draw(st.integers(0, len(rows))) :], running[: draw(st.integers(1, len(running)))]
+
+
+def assert_valid(messages: Sequence[ChatMessage]) -> None:
+    """As providers check it: each call has its result right after, in order, and no result stands alone."""
+    expected: list[str] = []
+    for message in messages:
+        if message.role == "tool":
+            assert expected, "a result without a call"
+            assert message.call_id == expected.pop(0)
+        else:
+            assert not expected, "a call without a result"
+            expected = [call.call_id for call in message.tool_calls]
+    assert not expected, "a call without a result"
+
+
+@given(conversations(), st.integers(0, 400))
+def test_the_context_is_valid_for_the_provider_at_every_cut(
+    conversation: tuple[list[Message], list[Message]], budget: int
+) -> None:
+    history, running = conversation
+    messages = build_context(INSTRUCTIONS, history, running, budget)
+    assert_valid(messages)
+    assert messages[0] == ChatMessage("system", INSTRUCTIONS)
+    assert messages[1].role == "user"
+
+
+@given(conversations(), st.integers(0, 400))
+def test_the_context_holds_the_newest_whole_turns_that_ended_well(
+    conversation: tuple[list[Message], list[Message]], budget: int
+) -> None:
+    history, running = conversation
+    good = [prompt.turn for prompt in history if prompt.role == "user" and prompt.status == "answered"]
+    messages = build_context(INSTRUCTIONS, history, running, budget)
+    count = sum(message.role == "user" for message in messages) - 1
+    kept = good[len(good) - count :]
+    expected = [message.text for message in [*history, *running] if message.turn in [*kept, running[0].turn]]
+    assert [message.text for message in messages[1:] if message.text != NO_RESULT] == expected
+
+
+@given(conversations(), st.integers(0, 400))
+def test_recent_turns_never_cost_more_than_the_budget(
+    conversation: tuple[list[Message], list[Message]], budget: int
+) -> None:
+    history, running = conversation
+    messages = build_context(INSTRUCTIONS, history, running, budget)
+    own = build_context(INSTRUCTIONS, [], running, budget)
+    recent = messages[1 : len(messages) - len(own) + 1]
+    if recent:
+        assert sum(map(estimate_tokens, recent)) + estimate_tokens(messages[0]) <= budget
+
+
+@given(conversations(), st.integers(0, 400))
+def test_the_running_turn_is_there_whatever_it_costs(
+    conversation: tuple[list[Message], list[Message]], budget: int
+) -> None:
+    history, running = conversation
+    texts = [message.text for message in build_context(INSTRUCTIONS, history, running, budget)]
+    ours = [message.text for message in running if message.role != "tool"]
+    kept = [text for text in texts if text in ours]
+    assert len(kept) >= len(ours)
+
+
+@given(conversations())
+def test_with_budget_for_all_every_good_whole_turn_is_there(
+    conversation: tuple[list[Message], list[Message]]
+) -> None:
+    history, running = conversation
+    messages = build_context(INSTRUCTIONS, history, running, PLENTY)
+    good = [prompt.text for prompt in history if prompt.role == "user" and prompt.status == "answered"]
+    assert [message.text for message in messages if message.role == "user"] == [*good, running[0].text]
+
+
+def test_a_failed_turn_does_not_reach_the_model() -> None:
+    history = [
+        row(1, 0, 0, "user", status="answered", text="one"),
+        row(1, 0, 1, "assistant", text="uno"),
+        row(2, 0, 0, "user", status="failed", text="poison"),
+        row(2, 0, 1, "assistant", status="failed", text="half"),
+    ]
+    running = [row(3, 0, 0, "user", status="pending", text="three")]
+    messages = build_context("", history, running, PLENTY)
+    assert [message.text for message in messages] == ["one", "uno", "three"]
+
+
+def test_a_call_that_never_got_its_result_is_told_so() -> None:
+    call = ToolCall(call_id="c", name="look", arguments="{}")
+    messages = close_calls([ChatMessage("assistant", "", [call]), ChatMessage("user", "go on")])
+    assert [message.role for message in messages] == ["assistant", "tool", "user"]
+    assert messages[1].text == NO_RESULT
+
+
+def test_results_stand_behind_their_own_call_in_the_order_of_the_calls() -> None:
+    calls = [ToolCall(call_id=name, name="look", arguments="{}") for name in "ab"]
+    results = [ChatMessage("tool", text, call_id=text) for text in "ba"]
+    messages = close_calls([*results, ChatMessage("assistant", "", calls)])
+    assert [message.text for message in messages] == ["", "a", "b"]
+
+
+def test_an_agent_without_instructions_sends_no_system_message() -> None:
+    running = [row(1, 0, 0, "user", status="pending", text="hello")]
+    assert [message.role for message in build_context("  ", [], running, PLENTY)] == ["user"]

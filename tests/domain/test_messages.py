@@ -1,0 +1,56 @@
+"""Texts that people and providers send, made fit to be shown and stored."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from domain.messages import Message, mend_text, preview
+from tests.strategies import any_text, valid_text
+
+
+@given(valid_text, st.integers(1, 400))
+def test_a_preview_is_one_line_within_its_length(text: str, chars: int) -> None:
+    shown = preview(text, chars)
+    assert len(shown) <= chars
+    assert shown.splitlines() in ([], [shown])
+
+
+def test_a_preview_shows_that_something_was_left_out() -> None:
+    assert preview("one two three", 8) == "one two…"
+    assert preview("one\n two\t", 8) == "one two"
+
+
+@given(any_text)
+def test_mended_text_can_always_be_stored(text: str) -> None:
+    mended = mend_text(text)
+    assert mended.encode().decode() == mended
+    assert mend_text(mended) == mended
+
+
+@given(valid_text)
+def test_whole_characters_are_left_as_they_are(text: str) -> None:
+    assert mend_text(text) == text
+
+
+@given(valid_text)
+def test_characters_that_a_stream_cut_in_two_are_whole_again(text: str) -> None:
+    units = text.encode("utf-16-le")
+    halves = "".join(chr(int.from_bytes(units[i : i + 2], "little")) for i in range(0, len(units), 2))
+    assert mend_text(halves) == text
+
+
+def test_half_a_character_becomes_the_replacement_character() -> None:
+    assert mend_text("a\ud83d b\ude00") == "a\ufffd b\ufffd"
+
+
+def test_fields_of_a_newer_release_are_kept() -> None:
+    stored = {"id": "i", "thread": "t", "prompt_id": "p", "slot": "prompt", "role": "user", "mood": "new"}
+    assert Message.model_validate(stored).model_dump()["mood"] == "new"
+
+
+def test_only_a_pending_row_is_open() -> None:
+    row = Message(id="i", thread="t", prompt_id="p", slot="prompt", role="user")
+    statuses = ("pending", "answered", "complete", "failed", "refused")
+    final = [row.model_copy(update={"status": status}).final for status in statuses]
+    assert final == [False, True, True, True, True]

@@ -1,0 +1,185 @@
+"""`cli.py dev` with piped input: each line a prompt, each answer a line, nothing else on standard output."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+from asyncio.subprocess import PIPE
+from pathlib import Path
+
+from doubles.scripted_model import Reply, ReplyError, ScriptedModel
+from tests.e2e.driver import ROOT, Ended, Everthread
+
+KEY_REFUSED = ReplyError(message="Incorrect API key provided: sk-dead.", code="invalid_api_key")
+CONTEXT_REFUSED = ReplyError(message="This model's maximum context length is 8 tokens.", code="context_length_exceeded")
+
+
+async def test_the_real_local_model_answers_each_line_and_a_second_start_works(tmp_path: Path) -> None:
+    everthread = Everthread(tmp_path)
+
+    first = await everthread.run(typed="My name is Ada and I live in Bern.\nWhat is the capital of France?\n")
+
+    assert first.status == 0, first.err
+    assert "Paris" in first.out
+    assert "smollm2-135m-instruct" in first.err
+    assert f"http://127.0.0.1:{everthread.ui_port}" in first.err
+
+    await everthread.start()
+    [thread] = (await everthread.get("/api/threads")).json()["items"]
+    rows = await everthread.messages(thread["thread"])
+    assert [row["role"] for row in rows] == ["user", "assistant"] * 2
+    assert first.out == "".join(f"{row['text'].rstrip()}\n" for row in rows if row["role"] == "assistant")
+    assert await everthread.stop() == 0
+    assert "cut-off" not in everthread.said()
+
+
+async def test_no_input_is_no_output(fresh: Everthread) -> None:
+    ended = await fresh.run()
+
+    assert (ended.status, ended.out) == (0, "")
+
+
+async def test_a_thread_is_continued_by_its_name(fresh: Everthread, model: ScriptedModel) -> None:
+    first = await fresh.run("--thread", "mine", typed="My name is Ada.\n")
+    second = await fresh.run("--thread", "mine", typed="\n   \nWho am I?")
+
+    assert first == Ended(0, "You said: My name is Ada.\n", first.err)
+    assert second == Ended(0, "You said: Who am I?\n", second.err)
+    said = [message["content"] for message in model.requests[-1].body["messages"][1:]]
+    assert said == ["My name is Ada.", "You said: My name is Ada.", "Who am I?"]
+
+
+async def test_a_refusal_ends_it_after_the_answers_before(fresh: Everthread, model: ScriptedModel) -> None:
+    model.script(Reply(text="Fine.", when="one"), Reply(status=400, error=CONTEXT_REFUSED))
+
+    ended = await fresh.run(typed="one\ntwo\nthree\n")
+
+    assert (ended.status, ended.out) == (1, "Fine.\n")
+    assert "maximum context length is 8 tokens" in last_line(ended)
+    assert "Traceback" not in ended.err
+    assert [request.body["messages"][-1]["content"] for request in model.requests[-2:]] == ["one", "two"]
+
+
+async def test_a_key_that_is_refused_in_the_middle_is_told_in_the_providers_words(
+    fresh: Everthread, model: ScriptedModel
+) -> None:
+    model.script(Reply(status=401, error=KEY_REFUSED))
+
+    ended = await fresh.run(typed="hello\n")
+
+    assert (ended.status, ended.out) == (1, "")
+    assert "Incorrect API key provided: sk-dead." in last_line(ended)
+    assert "Traceback" not in ended.err
+
+
+async def test_an_answer_with_lines_of_its_own_ends_with_one_newline(fresh: Everthread, model: ScriptedModel) -> None:
+    model.script("One.\n\nTwo.\n\n\n")
+
+    assert (await fresh.run(typed="lines\n")).out == "One.\n\nTwo.\n"
+
+
+async def test_long_and_strange_lines_arrive_whole(fresh: Everthread, model: ScriptedModel) -> None:
+    model.script("Read.")
+    lines = ["x" * 300_000, "Zürich 👩‍🚀 \u202e\x07 \x1b[31mred"]
+
+    ended = await fresh.run(typed="\n".join(lines))
+
+    assert (ended.status, ended.out) == (0, "Read.\nRead.\n"), ended.err
+    assert model.requests[-1].body["messages"][-1]["content"] == lines[1]
+
+
+async def test_a_line_that_cannot_be_a_prompt_is_refused_in_one_line(fresh: Everthread) -> None:
+    not_text, too_long = await fresh.run(typed=b"hello\nfoo \xff\xfe bar\n"), await fresh.run(typed="x" * 1_100_000)
+
+    assert (not_text.status, not_text.out) == (1, "You said: hello\n")
+    assert "UTF-8" in last_line(not_text)
+    assert (too_long.status, too_long.out) == (1, "")
+    assert "1000000" in last_line(too_long)
+    assert len(last_line(too_long)) < 500
+    assert "Traceback" not in not_text.err + too_long.err
+
+
+async def test_a_reader_that_leaves_ends_it_quietly(fresh: Everthread) -> None:
+    def piped() -> subprocess.CompletedProcess[str]:
+        command = 'set -o pipefail; printf "one\\ntwo\\nthree\\n" | "$@" | head -n 1'
+        return subprocess.run(
+            ["bash", "-c", command, "bash", *fresh.command()],
+            capture_output=True, text=True, check=False, cwd=fresh.folder, env=fresh.environment, timeout=30,
+        )  # fmt: skip
+
+    ended = await asyncio.to_thread(piped)
+
+    assert ended.stdout == "You said: one\n"
+    assert ended.returncode == 141
+    assert "Traceback" not in ended.stderr
+    assert "Broken" not in ended.stderr
+
+
+async def test_make_run_is_the_filter_too(fresh: Everthread) -> None:
+    def made() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            ["make", "run", 'ARGS=--agent timekeeper'],
+            input="one\ntwo", capture_output=True, text=True, check=False, cwd=ROOT, env=fresh.environment, timeout=50,
+        )  # fmt: skip
+
+    ended = await asyncio.to_thread(made)
+
+    assert (ended.returncode, ended.stdout) == (0, "You said: one\nYou said: two\n"), ended.stderr
+
+
+async def test_a_tool_is_used_in_an_answer(fresh: Everthread, model: ScriptedModel) -> None:
+    model.script(
+        Reply.model_validate({"tool_calls": [{"name": "current_time", "arguments": {"timezone": "UTC"}}]}),
+        Reply(after_tool=True, text="It is {tool}"),
+    )
+
+    ended = await fresh.run("--agent", "timekeeper", typed="What time is it?\n")
+
+    assert ended.status == 0
+    assert re.fullmatch(r"It is \w+day, .* UTC\n", ended.out)
+    assert [tool["function"]["name"] for tool in model.requests[-1].body["tools"]] == ["current_time"]
+
+
+async def test_a_busy_model_is_waited_for(fresh: Everthread, model: ScriptedModel) -> None:
+    model.script(Reply(status=429, headers={"Retry-After": "1"}, times=1), "At last.")
+
+    ended = await fresh.run(typed="hello\n")
+
+    assert (ended.status, ended.out) == (0, "At last.\n")
+
+
+async def test_a_signal_ends_it_while_it_waits_for_input(fresh: Everthread) -> None:
+    process = await asyncio.create_subprocess_exec(
+        *fresh.command(), stdin=PIPE, stdout=PIPE, stderr=PIPE, cwd=fresh.folder, env=fresh.environment
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    process.stdin.write(b"one\n")
+    assert await asyncio.wait_for(process.stdout.readline(), 20) == b"You said: one\n"
+
+    process.terminate()
+    _, err = await asyncio.wait_for(process.communicate(), 5)
+
+    assert process.returncode == 128 + signal.SIGTERM
+    assert err.decode().splitlines()[-1].startswith("everthread: stopped by SIGTERM before the end of the input")
+
+
+async def test_no_answer_in_time_is_told_and_the_prompt_is_kept(fresh: Everthread, model: ScriptedModel) -> None:
+    model.script(Reply(hang_after_chunks=1, text="never said", times=1), "Kept.")
+
+    ended = await fresh.run("--thread", "slow", "--timeout", "1", typed="hello\n")
+
+    assert (ended.status, ended.out) == (1, "")
+    assert "it is kept" in last_line(ended)
+    await fresh.start()
+    rows = await fresh.answered("slow")
+    assert [row["text"] for row in rows] == ["hello", "Kept."]
+
+
+def last_line(ended: Ended) -> str:
+    line = ended.err.splitlines()[-1]
+    assert line.startswith("everthread: "), json.dumps(ended.err)
+    return line

@@ -1,0 +1,167 @@
+"""A thread continues as new before the server's limits, and nobody notices."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from temporalio.api.enums.v1 import EventType
+
+from domain.prompts import Prompt
+from doubles.scripted_model import Reply, ToolCall
+from tests.conftest import EARLY
+from tests.system import System, count
+
+READS = Reply(after_tool=True, text="I read: {tool}")
+
+
+async def test_turns_go_on_over_many_rolls(rolling: System, thread: str) -> None:
+    for number in range(35):
+        await rolling.threads.signal(thread, Prompt(id=f"p{number}", content=f"I am {number}"))
+        await rolling.ended(thread, f"p{number}")
+    await rolling.idle(thread)
+    runs = await rolling.runs(thread)
+    assert len(runs) >= 3
+    assert max(len(run) for run in runs) < 2 * EARLY
+    rows = [row for row in await rolling.rows(thread) if row.role == "user"]
+    assert [(row.prompt_id, row.turn, row.status) for row in rows] == [
+        (f"p{number}", number + 1, "answered") for number in range(35)
+    ]
+    assert (await rolling.record(thread)).epoch == 1
+    assert len(rolling.model.requests) == 35
+
+
+async def test_a_roll_in_the_middle_of_a_turn_keeps_its_tools(rolling: System, thread: str) -> None:
+    """Tools before, answer after: the next run knows what the turn had got so far."""
+    rolling.model.script(
+        *(Reply(step=step, tool_calls=[ToolCall(name="look", arguments={"what": f"{step}"})]) for step in range(1, 10)),
+        Reply(step=10, text="Seen all."),
+    )
+    for name in "abc":
+        assert await rolling.ask(thread, "Look nine times!", agent="helper", id=name) == "Seen all."
+        results = [message["content"] for message in rolling.asked() if message["role"] == "tool"]
+        assert results[-9:] == [f"I see {step}." for step in range(1, 10)]
+    runs = await rolling.runs(thread)
+    assert len(runs) >= 3
+    assert len(rolling.bench.ran) == 27
+    continued = [run[0].workflow_execution_started_event_attributes.input.payloads[0].data for run in runs[1:]]
+    assert any(b'"running"' in data and b'"step"' in data for data in continued), "no roll fell into a turn"
+
+
+async def test_a_stream_of_signals_over_many_rolls_loses_none_and_keeps_their_order(
+    rolling: System, thread: str
+) -> None:
+    names = [f"p{number}" for number in range(300)]
+    await rolling.start(thread)
+    handle = rolling.workflow(thread)
+    for name in names:
+        await handle.signal("prompt", {"id": name, "content": f"I am {name}"})
+    await rolling.ended(thread, *names, timeout_s=50)
+    rows = [row for row in await rolling.rows(thread) if row.role == "user"]
+    assert [(row.prompt_id, row.turn) for row in rows] == [(name, turn) for turn, name in enumerate(names, start=1)]
+    assert [request.body["messages"][-1]["content"] for request in rolling.model.requests] == [f"I am {n}" for n in names]
+    assert len(await rolling.runs(thread)) >= 4
+
+
+async def test_a_stream_of_updates_over_many_rolls_loses_none(rolling: System, thread: str) -> None:
+    """As a client sends them: a few at once, and again under the same id when the outcome is unknown."""
+    names = [f"p{number}" for number in range(60)]
+    turn = asyncio.Semaphore(5)
+
+    async def send(name: str) -> None:
+        async with turn:
+            await rolling.submit(thread, f"I am {name}", id=name)
+
+    await asyncio.gather(*map(send, names))
+    await rolling.ended(thread, *names, timeout_s=40)
+    assert sorted(request.body["messages"][-1]["content"] for request in rolling.model.requests) == sorted(
+        f"I am {name}" for name in names
+    )
+    assert len(await rolling.runs(thread)) >= 3
+
+
+async def test_a_prompt_id_is_remembered_across_a_roll(rolling: System, thread: str) -> None:
+    await rolling.ask(thread, "Hi", id="a")
+    while len(await rolling.runs(thread)) < 2:
+        await rolling.ask(thread, "More")
+    asked = len(rolling.model.requests)
+    assert (await rolling.submit(thread, "Hi", id="a")).disposition == "duplicate"
+    await rolling.threads.signal(thread, Prompt(id="a", content="Hi"))
+    await rolling.idle(thread)
+    assert len(rolling.model.requests) == asked
+
+
+async def test_what_waits_is_carried_across_a_roll(rolling: System, thread: str) -> None:
+    """Forty prompts of 64 kB would be more than a payload may hold."""
+    rolling.model.script(Reply(text="Wait …", when="first", first_delay_s=0.5), "Yes.")
+    names = [f"p{number}" for number in range(40)]
+    await rolling.submit(thread, "first", id="first")
+    for name in names:
+        await rolling.threads.signal(thread, Prompt(id=name, content=name + "x" * 64_000))
+    await rolling.ended(thread, "first", *names, timeout_s=40)
+    assert [request.body["messages"][-1]["content"].rstrip("x") for request in rolling.model.requests] == ["first", *names]
+    runs = await rolling.runs(thread)
+    assert len(runs) >= 2
+    assert all(run[0].ByteSize() < 400_000 for run in runs)
+
+
+async def test_an_idle_thread_rolls_too(rolling: System, thread: str) -> None:
+    """Signals that cause no turn use up the run's signals as well: at 10,000 the server takes no more."""
+    await rolling.ask(thread, "Hi", id="a")
+    handle = rolling.workflow(thread)
+
+    async def rolled() -> bool:
+        await asyncio.gather(*(handle.signal("prompt", {"id": "a", "content": "Hi"}) for _ in range(10)))
+        return len(await rolling.runs(thread)) > 1
+
+    await rolling.until(rolled, timeout_s=10)
+    assert await rolling.ask(thread, "Still there?") == "You said: Still there?"
+
+
+async def test_refused_signals_survive_a_roll(rolling: System, thread: str) -> None:
+    handle = await rolling.start(thread)
+    for number in range(EARLY):
+        await handle.signal("prompt", number)
+
+    async def told() -> bool:
+        return len(rolling.events.of(thread, "prompt.refused")) >= EARLY
+
+    await rolling.until(told)
+    assert [row.text for row in await rolling.rows(thread)] == [f"a number ({number})" for number in range(EARLY)]
+    assert len(await rolling.runs(thread)) >= 2
+
+
+async def test_each_run_keeps_the_threads_attributes_and_timeouts(rolling: System, thread: str) -> None:
+    await rolling.ask(thread, "Hi")
+    first = await rolling.workflow(thread).describe()
+    while len(await rolling.runs(thread)) < 2:
+        await rolling.ask(thread, "More")
+    second = await rolling.workflow(thread).describe()
+    assert first.run_id != second.run_id
+    assert second.typed_search_attributes == first.typed_search_attributes
+    started = [run[0].workflow_execution_started_event_attributes for run in await rolling.runs(thread)]
+    assert len({event.workflow_task_timeout.seconds for event in started}) == 1
+
+
+async def test_a_roll_leaves_a_checkpoint_from_which_the_thread_can_be_rebuilt(rolling: System, thread: str) -> None:
+    while len(await rolling.runs(thread) if rolling.model.requests else []) < 2:
+        await rolling.ask(thread, "More")
+    state = await rolling.store.load_checkpoint(thread)
+    assert state is not None
+    assert len(state["recent"]) == state["next_turn"] - 1 + len(state.get("inbox", []))
+
+
+@pytest.mark.parametrize("cached", [0, 1_000])
+async def test_no_task_fails_over_many_rolls(rolling: System, thread: str, cached: int) -> None:
+    await rolling.stop_workers()
+    await rolling.start_worker(max_cached_workflows=cached)
+    rolling.model.script(Reply(tool_calls=[ToolCall(name="look")], when_offered="look"), READS, "Fine.")
+    names = [f"p{number}" for number in range(30)]
+    await rolling.start(thread, {"agent": "helper"})
+    for name in names:
+        await rolling.threads.signal(thread, Prompt(id=name, content="Hi"))
+    await rolling.ended(thread, *names, timeout_s=40)
+    await rolling.idle(thread)
+    runs = await rolling.runs(thread)
+    assert len(runs) >= 3
+    assert [count(run, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) for run in runs] == [0] * len(runs)
