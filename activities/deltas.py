@@ -45,7 +45,7 @@ class DeltaWriter:
 
     async def _flush_later(self) -> None:
         await asyncio.sleep(max(0.0, self._sent_at + EVERY_S - self._now()))
-        await self._flush()
+        await asyncio.shield(self._flush())  # what has begun to go out is not lost when the writer is left
 
     async def _flush(self) -> None:
         async with self._lock:  # pieces go out in the order they came

@@ -56,6 +56,24 @@ async def test_much_text_does_not_wait() -> None:
         assert sink.sent == ["one ", "x" * CHARS]
 
 
+async def test_a_tail_that_is_going_out_when_the_call_ends_is_not_lost() -> None:
+    begun, go = asyncio.Event(), asyncio.Event()
+    sent = []
+
+    async def publish(text: str) -> None:
+        if text == "two":
+            begun.set()
+            await go.wait()
+        sent.append(text)
+
+    async with DeltaWriter(publish) as deltas:
+        await deltas.add("one ")
+        await deltas.add("two")
+        await asyncio.wait_for(begun.wait(), 5)
+        asyncio.get_running_loop().call_later(0.01, go.set)
+    assert sent == ["one ", "two"]
+
+
 async def test_what_is_left_goes_out_when_the_call_fails() -> None:
     sink = Sink()
     with pytest.raises(KeyError):
