@@ -11,6 +11,7 @@ import asyncio
 import time
 from contextlib import suppress
 from types import TracebackType
+from typing import Self
 
 from temporalio import activity
 
@@ -39,7 +40,7 @@ class Lease:
         if self._lost:
             raise SupersededError(f"no heartbeat for {self._timeout_s:g} s: another attempt has taken over")
 
-    async def __aenter__(self) -> Lease:
+    async def __aenter__(self) -> Self:
         self._last_beat = time.monotonic()
         self._task = asyncio.create_task(self._beat())
         return self

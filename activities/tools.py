@@ -54,10 +54,11 @@ class ToolActivities:
 
     async def _run(self, request: ToolRequest, lease: Lease) -> ToolResult:
         attempt = fence(request.epoch, request.step, activity.info().attempt)
+        arguments = await self._arguments(request)  # before the row that says that the call has begun
         row, begun_before = await self._claim(request, attempt)
         if not row.final:
             await self._publish(request, "tool.started", row)
-            text, failed = await self._outcome(request, begun_before)
+            text, failed = await self._outcome(request, arguments, begun_before)
             lease.check()
             row = await self._save(request, row.id, attempt, text, "failed" if failed else "complete")
         return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
@@ -75,7 +76,7 @@ class ToolActivities:
             raise SupersededError("a later attempt of this call holds its row")
         return row, bool(begun)
 
-    async def _outcome(self, request: ToolRequest, begun_before: bool) -> tuple[str, bool]:
+    async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:
         """What the model reads, and whether it is a failure."""
         agent = self._catalog.agent(request.agent)
         tool = agent.tool(request.call.tool)
@@ -86,7 +87,7 @@ class ToolActivities:
             return "The outcome is unknown: the worker was lost while the tool ran. It was not repeated.", True
         if begun_before and activity.info().attempt > MAX_TRIES:
             return f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost.", True
-        return await self._call(tool, await self._arguments(request))
+        return await self._call(tool, arguments)
 
     async def _arguments(self, request: ToolRequest) -> str:
         """The JSON text the model wrote. Raises: NotVisibleYetError if the answer that planned it does not show."""
@@ -109,7 +110,7 @@ class ToolActivities:
                 return as_text(await self._invoke(tool, values)), False
         except TimeoutError:
             return f"The tool did not finish within {tool.timeout_s:g} s.", True
-        except Exception as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
             log.warning("tool.failed", tool=tool.name, error=repr(error))
             return f"The tool failed: {type(error).__name__}: {error}", True
 

@@ -109,11 +109,12 @@ class Cursor:
         """Raises: InputRefusedError if the text is not a cursor of ours."""
         try:
             value, *seen = json.loads(base64.urlsafe_b64decode(text.encode()))
-            if not math.isfinite(value):
-                raise ValueError(value)
-            return cls(float(value), tuple(map(str, seen)))
+            cursor = cls(float(value), tuple(map(str, seen)))
         except (ValueError, TypeError, OverflowError, RecursionError):
-            raise InputRefusedError("cursor: not one that a page before this gave; leave it out to start over") from None
+            cursor = None
+        if cursor is None or not math.isfinite(cursor.value):
+            raise InputRefusedError("cursor: not one that a page before this gave; leave it out to start over")
+        return cursor
 
     @classmethod
     def after(cls, rows: list[tuple[str, float]], before: Cursor | None) -> Cursor:

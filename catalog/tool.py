@@ -11,6 +11,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
 from domain.agent import Effect, Tool
 
+_FIELD = "field_"
+
 
 def tool(
     *, name: str | None = None, effect: Effect = "write", timeout_s: float = 30.0
@@ -53,7 +55,8 @@ def _arguments_model(function: Callable[..., Any]) -> type[BaseModel]:
         if name not in hints:
             raise TypeError(f"tool {function.__name__}: parameter {name} needs a type")
         default = ... if parameter.default is parameter.empty else parameter.default
-        fields[name] = (hints[name], Field(default, description=described.get(name)))
+        # By alias, so that a parameter may be called like a method of BaseModel.
+        fields[f"{_FIELD}{name}"] = (hints[name], Field(default, alias=name, description=described.get(name)))
     return create_model(function.__name__, __config__=ConfigDict(extra="forbid"), **fields)
 
 
@@ -66,4 +69,4 @@ def _parse(arguments: type[BaseModel], text: str) -> dict[str, Any]:
             f"{'.'.join(map(str, e['loc'])) or 'arguments'}: {e['msg']}" for e in error.errors(include_url=False)
         )
         raise ValueError("; ".join(problems)) from None
-    return {name: getattr(values, name) for name in arguments.model_fields}
+    return {name.removeprefix(_FIELD): getattr(values, name) for name in arguments.model_fields}

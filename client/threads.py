@@ -53,11 +53,11 @@ class Threads:
                 result_type=Receipt,
                 rpc_timeout=CALL_TIMEOUT,
             )
-            return receipt
         except WorkflowUpdateFailedError as error:
             raise _refusal(error) from error
         except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
             raise UnavailableError(f"Temporal did not take the prompt: {error}; send it again under its id") from error
+        return receipt
 
     async def signal(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> None:
         """Send a prompt without waiting to hear whether it is taken; a refusal is recorded on the thread."""

@@ -18,7 +18,7 @@ _STREAM = {"content-type": "text/event-stream; charset=utf-8", "cache-control": 
 class Protocol(H11Protocol):
     """uvicorn's HTTP/1.1, which lets the app see its transport: ASGI has no word for dropping a connection."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override, explicit-override]
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self.access_log = False
         self.app_state = {"transport": transport}

@@ -57,9 +57,10 @@ class Chat:
                 if text is not None and text.strip():
                     await self._send(text)
         except (EOFError, KeyboardInterrupt):
+            pass
+        finally:  # also when a signal ends the program in the middle of an answer
             if self._unended:
                 self._transcript.note("\nThe answer goes on when you start again.")
-        finally:
             follower.cancel()
             with suppress(asyncio.CancelledError):
                 await follower

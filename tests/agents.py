@@ -37,6 +37,7 @@ class Workbench:
             (self._pay, {"effect": "write", "name": "pay"}),
             (self._put, {"effect": "idempotent", "name": "put"}),
             (self._fail, {"effect": "read", "name": "fail"}),
+            (self._exit, {"effect": "read", "name": "exit"}),
             (self._sleep, {"effect": "read", "name": "sleep", "timeout_s": 0.1}),
         ]
         return tuple(tool(**options)(function) for function, options in functions)
@@ -71,6 +72,10 @@ class Workbench:
         """Fail."""
         self.ran.append(("fail", None))
         raise LookupError("the drawer is empty\ud83d")
+
+    def _exit(self) -> str:
+        """End the program, as command line libraries like to do."""
+        raise SystemExit(2)
 
     async def _sleep(self) -> str:
         """Take too long."""

@@ -2,42 +2,18 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from pathlib import Path
 
 import pytest
 from hypothesis import settings
 from temporalio.client import Client
-from temporalio.testing import WorkflowEnvironment
 
-from runtime.temporal import DATA_CONVERTER, add_search_attributes
+from tests.server import ROLL_EARLY, dev_server
 from tests.system import System, WatchedStore, new_thread, run_system
-from workflows import attributes
-
-TEMPORAL = Path(sys.executable).parent / "temporal"
-EARLY = 100  # events after which the second server suggests to continue as new
-# Delays under a second would take a second; a run that follows another within a second would have to wait.
-QUICK = ('history.timerProcessorMaxTimeShift="10ms"', 'history.workflowIdReuseMinimalInterval="0s"')
 
 # The machine that runs the tests may be slow; a time limit on an example would only tell that.
 settings.register_profile("everthread", deadline=None)
 settings.load_profile("everthread")
-
-
-@asynccontextmanager
-async def dev_server(*dynamic_config: str) -> AsyncIterator[Client]:
-    values = (*QUICK, *dynamic_config)
-    server = await WorkflowEnvironment.start_local(
-        dev_server_existing_path=str(TEMPORAL),
-        data_converter=DATA_CONVERTER,
-        dev_server_log_level="error",
-        dev_server_extra_args=[argument for value in values for argument in ("--dynamic-config-value", value)],
-    )
-    async with server:
-        await add_search_attributes(server.client, [key.name for key in attributes.ALL])
-        yield server.client
 
 
 @pytest.fixture(scope="session")
@@ -49,7 +25,7 @@ async def temporal() -> AsyncIterator[Client]:
 @pytest.fixture(scope="session")
 async def early_temporal() -> AsyncIterator[Client]:
     """A server on which threads roll often."""
-    async with dev_server(f"limit.historyCount.suggestContinueAsNew={EARLY}") as client:
+    async with dev_server(ROLL_EARLY) as client:
         yield client
 
 

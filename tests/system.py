@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -238,14 +238,12 @@ def new_thread() -> str:
 
 
 @asynccontextmanager
-async def run_system(
-    client: Client, store: WatchedStore, *, worker: Mapping[str, Any] | None = None
-) -> AsyncIterator[System]:
-    """`worker` are further options of its worker."""
+async def run_system(client: Client, store: WatchedStore, *, task_queue: str | None = None) -> AsyncIterator[System]:
+    """`task_queue` has a name of its own unless one is given."""
     async with AsyncExitStack() as stack:
         bench = Workbench()
         catalog = Registry(bench.agents(), "assistant")
-        task_queue = uuid4().hex
+        task_queue = task_queue or uuid4().hex
         model = ScriptedModel()
         http = openai.DefaultAsyncHttpxClient(verify=False)  # loopback only: reading the certificates takes a while
         events = RecordedEvents(store.pulse)
@@ -257,7 +255,7 @@ async def run_system(
         stack.callback(bench.release)
         threads = Threads(client, task_queue, catalog.default)
         system = System(client, task_queue, store, events, model, chat, bench, catalog, threads, workers)
-        await system.start_worker(**(worker or {}))
+        await system.start_worker()
         yield system
 
 

@@ -17,6 +17,6 @@ def current_time(timezone: str = "UTC") -> str:
     """
     try:
         zone = ZoneInfo(timezone)
-    except (ZoneInfoNotFoundError, ValueError):
+    except (ZoneInfoNotFoundError, ValueError, OSError):
         raise ValueError(f"{timezone!r} is not an IANA time zone such as Europe/Zurich") from None
     return datetime.now(UTC).astimezone(zone).strftime("%A, %d %B %Y, %H:%M:%S %Z")

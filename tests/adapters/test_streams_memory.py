@@ -128,7 +128,9 @@ async def test_what_happens_while_a_reader_takes_its_snapshot_is_not_skipped() -
         assert [event.data["text"] for event in await take(reader, 2)] == ["a", "b"]
 
 
-@pytest.mark.parametrize("after", ["", "x", "1", "other.1", "{epoch}.", "{epoch}.99", "{epoch}.-1", "{epoch}.1.1", "{epoch}.²"])
+@pytest.mark.parametrize(
+    "after", ["", "x", "1", "other.1", "{epoch}.", "{epoch}.99", "{epoch}.-1", "{epoch}.1.1", "{epoch}.²"]
+)
 async def test_an_id_that_cannot_be_continued_gets_a_snapshot(after: str) -> None:
     events = MemoryEvents()
     await start(events)

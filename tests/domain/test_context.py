@@ -21,7 +21,9 @@ NO_RESULT = "This call has no result."
 def row(turn: int, step: int, ordinal: int, role: Any, **fields: Any) -> Message:
     seq = ids.seq(turn, step, ordinal)
     known = {"status": "complete", "thread": "t", "prompt_id": f"p{turn}", "slot": "s"}
-    return Message.model_validate(known | {"id": str(seq), "role": role, "turn": turn, "step": step, "seq": seq} | fields)
+    return Message.model_validate(
+        known | {"id": str(seq), "role": role, "turn": turn, "step": step, "seq": seq} | fields
+    )
 
 
 @st.composite
@@ -115,9 +117,7 @@ def test_the_running_turn_is_there_whatever_it_costs(
 
 
 @given(conversations())
-def test_with_budget_for_all_every_good_whole_turn_is_there(
-    conversation: tuple[list[Message], list[Message]]
-) -> None:
+def test_with_budget_for_all_every_good_whole_turn_is_there(conversation: tuple[list[Message], list[Message]]) -> None:
     history, running = conversation
     messages = build_context(INSTRUCTIONS, history, running, PLENTY)
     good = [prompt.text for prompt in history if prompt.role == "user" and prompt.status == "answered"]

@@ -25,7 +25,9 @@ def test_ids_never_change() -> None:
 
 
 @given(st.tuples(parts, parts, parts, small, small), st.tuples(parts, parts, parts, small, small))
-def test_messages_of_different_places_have_different_ids(one: tuple[str, str, str, int, int], other: tuple[str, str, str, int, int]) -> None:
+def test_messages_of_different_places_have_different_ids(
+    one: tuple[str, str, str, int, int], other: tuple[str, str, str, int, int]
+) -> None:
     def message_id(thread: str, prompt: str, slot: str, branch: int, step: int) -> str:
         return ids.message_id(thread, prompt, slot, branch=branch, step=step)
 
@@ -55,7 +57,9 @@ places = st.tuples(st.integers(1, 10**6), st.integers(0, ids.MAX_STEPS - 1), st.
 
 
 @given(places, places)
-def test_rows_sort_by_turn_then_step_then_place_in_the_step(one: tuple[int, int, int], other: tuple[int, int, int]) -> None:
+def test_rows_sort_by_turn_then_step_then_place_in_the_step(
+    one: tuple[int, int, int], other: tuple[int, int, int]
+) -> None:
     assert (ids.seq(*one) < ids.seq(*other)) is (one < other)
 
 

@@ -78,7 +78,7 @@ def test_the_size_of_a_prompt_is_what_it_takes_where_it_travels(fields: dict[str
 @pytest.mark.parametrize(
     ("value", "words"),
     [
-        (5, "a prompt is a JSON object such as {\"content\": \"Hello\"}, not a number (5)"),
+        (5, 'a prompt is a JSON object such as {"content": "Hello"}, not a number (5)'),
         (None, "not null"),
         ([], "not a list"),
         (b"x", "not something else"),

@@ -15,7 +15,9 @@ writers = st.tuples(epochs, steps, attempts)
 
 
 @given(writers, writers)
-def test_a_later_run_beats_a_later_step_beats_a_later_attempt(one: tuple[int, int, int], other: tuple[int, int, int]) -> None:
+def test_a_later_run_beats_a_later_step_beats_a_later_attempt(
+    one: tuple[int, int, int], other: tuple[int, int, int]
+) -> None:
     assert (fence(*one) < fence(*other)) is (one < other)
 
 

@@ -51,6 +51,7 @@ class Everthread:
     lives: int = 0
 
     def __post_init__(self) -> None:
+        self.folder.mkdir(exist_ok=True)
         self.port, self.temporal_port, self.ui_port = free_ports(3)
         self.data = self.folder / "data"
         self.url = f"http://127.0.0.1:{self.port}"

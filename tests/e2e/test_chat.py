@@ -79,6 +79,21 @@ async def test_an_answer_streams_and_ctrl_d_leaves(
     assert await terminal.ended() == 0
 
 
+async def test_ctrl_c_in_mid_answer_leaves_and_says_what_becomes_of_it(
+    fresh: Everthread, model: ScriptedModel, terminals: list[Terminal]
+) -> None:
+    model.script(Reply(text=WORDS, delay_s=0.2))
+    terminal = open_chat(fresh, terminals)
+    await terminal.shows("you ›")
+    terminal.type("Count the words.\r")
+    await terminal.shows("word5")
+
+    terminal.type("\x03")
+
+    await terminal.shows("The answer goes on when you start again.")
+    assert await asyncio.wait_for(terminal.ended(), 6) == 0
+
+
 async def test_a_prompt_from_another_terminal_is_answered_in_the_open_chat(
     fresh: Everthread, model: ScriptedModel, terminals: list[Terminal]
 ) -> None:

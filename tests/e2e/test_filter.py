@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 import signal
 import subprocess
 from asyncio.subprocess import PIPE
 from pathlib import Path
 
+import pytest
+
 from doubles.scripted_model import Reply, ReplyError, ScriptedModel
 from tests.e2e.driver import ROOT, Ended, Everthread
 
 KEY_REFUSED = ReplyError(message="Incorrect API key provided: sk-dead.", code="invalid_api_key")
-CONTEXT_REFUSED = ReplyError(message="This model's maximum context length is 8 tokens.", code="context_length_exceeded")
 
 
+@pytest.mark.timeout(180)  # so small a model may talk for a minute
 async def test_the_real_local_model_answers_each_line_and_a_second_start_works(tmp_path: Path) -> None:
     everthread = Everthread(tmp_path)
 
@@ -42,6 +43,54 @@ async def test_no_input_is_no_output(fresh: Everthread) -> None:
     assert (ended.status, ended.out) == (0, "")
 
 
+STRANGE = "Zürich 👩‍🚀 \u202e\x07 \x1b[31mred"
+LONG = "x" * 300_000
+
+
+async def test_each_answer_is_ended_by_one_newline_whatever_was_asked(fresh: Everthread, model: ScriptedModel) -> None:
+    """One with lines of its own, a model that was busy first, a tool, a strange line, and a long one without an end."""
+    model.script(
+        Reply(when="^lines", text="One.\n\nTwo.\n\n\n"),
+        Reply(when="^busy", status=429, headers={"Retry-After": "0.5"}, times=1),
+        Reply(when="^busy", text="At last."),
+        Reply.model_validate({"when": "^time", "tool_calls": [{"name": "current_time", "arguments": {}}]}),
+        Reply(after_tool=True, text="By the clock."),
+        Reply(text="Read."),
+    )
+
+    ended = await fresh.run("--agent", "timekeeper", typed=f"lines\nbusy\ntime\n  \n{STRANGE}\n{LONG}")
+
+    assert (ended.status, ended.out) == (0, "One.\n\nTwo.\nAt last.\nBy the clock.\nRead.\nRead.\n"), ended.err
+    asked = [request.body["messages"][-1] for request in model.requests[-3:]]
+    assert asked[0]["role"] == "tool"
+    assert [message["content"] for message in asked[1:]] == [STRANGE, LONG]
+
+
+async def test_a_refusal_ends_it_after_the_answers_before(fresh: Everthread, model: ScriptedModel) -> None:
+    model.script(Reply(text="Fine.", when="one"), Reply(status=401, error=KEY_REFUSED))
+
+    ended = await fresh.run(typed="one\ntwo\nthree\n")
+
+    assert (ended.status, ended.out) == (1, "Fine.\n")
+    assert "Incorrect API key provided: sk-dead." in last_line(ended)
+    assert "Traceback" not in ended.err
+    assert [request.body["messages"][-1]["content"] for request in model.requests[-2:]] == ["one", "two"]
+
+
+async def test_a_line_that_cannot_be_a_prompt_is_refused_in_one_line(fresh: Everthread, tmp_path: Path) -> None:
+    other = Everthread(tmp_path / "other", fresh.model_url)
+
+    not_text, too_long = await asyncio.gather(
+        fresh.run(typed=b"hello\nfoo \xff\xfe bar\n"), other.run(typed="x" * 1_100_000)
+    )
+
+    assert (not_text.status, not_text.out) == (1, "You said: hello\n")
+    assert "line 2 of the input is not UTF-8" in last_line(not_text)
+    assert (too_long.status, too_long.out) == (1, "")
+    assert "1000000" in last_line(too_long)
+    assert len(last_line(too_long)) < 500
+
+
 async def test_a_thread_is_continued_by_its_name(fresh: Everthread, model: ScriptedModel) -> None:
     first = await fresh.run("--thread", "mine", typed="My name is Ada.\n")
     second = await fresh.run("--thread", "mine", typed="\n   \nWho am I?")
@@ -50,56 +99,6 @@ async def test_a_thread_is_continued_by_its_name(fresh: Everthread, model: Scrip
     assert second == Ended(0, "You said: Who am I?\n", second.err)
     said = [message["content"] for message in model.requests[-1].body["messages"][1:]]
     assert said == ["My name is Ada.", "You said: My name is Ada.", "Who am I?"]
-
-
-async def test_a_refusal_ends_it_after_the_answers_before(fresh: Everthread, model: ScriptedModel) -> None:
-    model.script(Reply(text="Fine.", when="one"), Reply(status=400, error=CONTEXT_REFUSED))
-
-    ended = await fresh.run(typed="one\ntwo\nthree\n")
-
-    assert (ended.status, ended.out) == (1, "Fine.\n")
-    assert "maximum context length is 8 tokens" in last_line(ended)
-    assert "Traceback" not in ended.err
-    assert [request.body["messages"][-1]["content"] for request in model.requests[-2:]] == ["one", "two"]
-
-
-async def test_a_key_that_is_refused_in_the_middle_is_told_in_the_providers_words(
-    fresh: Everthread, model: ScriptedModel
-) -> None:
-    model.script(Reply(status=401, error=KEY_REFUSED))
-
-    ended = await fresh.run(typed="hello\n")
-
-    assert (ended.status, ended.out) == (1, "")
-    assert "Incorrect API key provided: sk-dead." in last_line(ended)
-    assert "Traceback" not in ended.err
-
-
-async def test_an_answer_with_lines_of_its_own_ends_with_one_newline(fresh: Everthread, model: ScriptedModel) -> None:
-    model.script("One.\n\nTwo.\n\n\n")
-
-    assert (await fresh.run(typed="lines\n")).out == "One.\n\nTwo.\n"
-
-
-async def test_long_and_strange_lines_arrive_whole(fresh: Everthread, model: ScriptedModel) -> None:
-    model.script("Read.")
-    lines = ["x" * 300_000, "Zürich 👩‍🚀 \u202e\x07 \x1b[31mred"]
-
-    ended = await fresh.run(typed="\n".join(lines))
-
-    assert (ended.status, ended.out) == (0, "Read.\nRead.\n"), ended.err
-    assert model.requests[-1].body["messages"][-1]["content"] == lines[1]
-
-
-async def test_a_line_that_cannot_be_a_prompt_is_refused_in_one_line(fresh: Everthread) -> None:
-    not_text, too_long = await fresh.run(typed=b"hello\nfoo \xff\xfe bar\n"), await fresh.run(typed="x" * 1_100_000)
-
-    assert (not_text.status, not_text.out) == (1, "You said: hello\n")
-    assert "UTF-8" in last_line(not_text)
-    assert (too_long.status, too_long.out) == (1, "")
-    assert "1000000" in last_line(too_long)
-    assert len(last_line(too_long)) < 500
-    assert "Traceback" not in not_text.err + too_long.err
 
 
 async def test_a_reader_that_leaves_ends_it_quietly(fresh: Everthread) -> None:
@@ -128,27 +127,6 @@ async def test_make_run_is_the_filter_too(fresh: Everthread) -> None:
     ended = await asyncio.to_thread(made)
 
     assert (ended.returncode, ended.stdout) == (0, "You said: one\nYou said: two\n"), ended.stderr
-
-
-async def test_a_tool_is_used_in_an_answer(fresh: Everthread, model: ScriptedModel) -> None:
-    model.script(
-        Reply.model_validate({"tool_calls": [{"name": "current_time", "arguments": {"timezone": "UTC"}}]}),
-        Reply(after_tool=True, text="It is {tool}"),
-    )
-
-    ended = await fresh.run("--agent", "timekeeper", typed="What time is it?\n")
-
-    assert ended.status == 0
-    assert re.fullmatch(r"It is \w+day, .* UTC\n", ended.out)
-    assert [tool["function"]["name"] for tool in model.requests[-1].body["tools"]] == ["current_time"]
-
-
-async def test_a_busy_model_is_waited_for(fresh: Everthread, model: ScriptedModel) -> None:
-    model.script(Reply(status=429, headers={"Retry-After": "1"}, times=1), "At last.")
-
-    ended = await fresh.run(typed="hello\n")
-
-    assert (ended.status, ended.out) == (0, "At last.\n")
 
 
 async def test_a_signal_ends_it_while_it_waits_for_input(fresh: Everthread) -> None:

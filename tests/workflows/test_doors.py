@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 
 from domain import ids
 from domain.prompts import Prompt, Receipt
-from tests.conftest import TEMPORAL
+from tests.server import TEMPORAL
 from tests.system import System, said
 
 
@@ -52,7 +52,10 @@ async def test_a_prompt_by_signal_with_start_is_answered(system: System, thread:
     system.model.script("Hello Ada!")
     await system.threads.signal(thread, Prompt(id="a", content="I am Ada."))
     await system.ended(thread, "a")
-    assert said(await system.rows(thread)) == [("user", "answered", "I am Ada."), ("assistant", "complete", "Hello Ada!")]
+    assert said(await system.rows(thread)) == [
+        ("user", "answered", "I am Ada."),
+        ("assistant", "complete", "Hello Ada!"),
+    ]
 
 
 async def test_a_prompt_by_update_with_start_is_answered(system: System, thread: str) -> None:
@@ -60,7 +63,10 @@ async def test_a_prompt_by_update_with_start_is_answered(system: System, thread:
     receipt = await system.submit(thread, "I am Ada.")
     assert receipt.disposition == "started"
     await system.ended(thread, receipt.prompt_id)
-    assert said(await system.rows(thread)) == [("user", "answered", "I am Ada."), ("assistant", "complete", "Hello Ada!")]
+    assert said(await system.rows(thread)) == [
+        ("user", "answered", "I am Ada."),
+        ("assistant", "complete", "Hello Ada!"),
+    ]
 
 
 async def test_an_update_of_plain_json_gets_a_receipt_and_an_id(system: System, thread: str) -> None:
@@ -87,7 +93,7 @@ async def test_a_signal_of_plain_json_without_an_id_is_answered(system: System, 
 
 
 async def test_update_with_start_of_plain_json_is_answered(system: System, thread: str) -> None:
-    start = WithStartWorkflowOperation(
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         "AgentThread",
         id=ids.workflow_id(thread),
         task_queue=system.task_queue,
@@ -273,7 +279,7 @@ async def test_after_a_start_that_failed_the_thread_can_be_started_and_prompted(
 
 
 async def test_an_update_to_a_start_that_does_not_parse_is_refused(system: System, thread: str) -> None:
-    start = WithStartWorkflowOperation(
+    start: WithStartWorkflowOperation[Any, Any] = WithStartWorkflowOperation(
         "AgentThread",
         args=[{"state": {}}],
         id=ids.workflow_id(thread),

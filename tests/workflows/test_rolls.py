@@ -9,7 +9,7 @@ from temporalio.api.enums.v1 import EventType
 
 from domain.prompts import Prompt
 from doubles.scripted_model import Reply, ToolCall
-from tests.conftest import EARLY
+from tests.server import EARLY
 from tests.system import System, count
 
 READS = Reply(after_tool=True, text="I read: {tool}")
@@ -59,7 +59,9 @@ async def test_a_stream_of_signals_over_many_rolls_loses_none_and_keeps_their_or
     await rolling.ended(thread, *names, timeout_s=50)
     rows = [row for row in await rolling.rows(thread) if row.role == "user"]
     assert [(row.prompt_id, row.turn) for row in rows] == [(name, turn) for turn, name in enumerate(names, start=1)]
-    assert [request.body["messages"][-1]["content"] for request in rolling.model.requests] == [f"I am {n}" for n in names]
+    assert [request.body["messages"][-1]["content"] for request in rolling.model.requests] == [
+        f"I am {n}" for n in names
+    ]
     assert len(await rolling.runs(thread)) >= 4
 
 
@@ -99,7 +101,10 @@ async def test_what_waits_is_carried_across_a_roll(rolling: System, thread: str)
     for name in names:
         await rolling.threads.signal(thread, Prompt(id=name, content=name + "x" * 64_000))
     await rolling.ended(thread, "first", *names, timeout_s=40)
-    assert [request.body["messages"][-1]["content"].rstrip("x") for request in rolling.model.requests] == ["first", *names]
+    assert [request.body["messages"][-1]["content"].rstrip("x") for request in rolling.model.requests] == [
+        "first",
+        *names,
+    ]
     runs = await rolling.runs(thread)
     assert len(runs) >= 2
     assert all(run[0].ByteSize() < 400_000 for run in runs)

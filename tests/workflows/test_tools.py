@@ -25,7 +25,7 @@ async def test_the_model_reads_the_result_in_its_next_call(system: System, threa
     assert await system.ask(thread, "Look!", agent="helper", id="a") == "I read: I see the sea."
     assert system.bench.ran == [("look", "the sea")]
     first, second = system.model.requests
-    assert [tool["function"]["name"] for tool in first.body["tools"]][0] == "look"
+    assert first.body["tools"][0]["function"]["name"] == "look"
     assert second.body["messages"][-2]["tool_calls"][0]["id"] == "c1"
     assert second.body["messages"][-1] == {"role": "tool", "tool_call_id": "c1", "content": "I see the sea."}
     assert said(await system.rows(thread)) == [
@@ -65,16 +65,20 @@ async def test_tools_of_one_step_run_side_by_side_and_are_read_in_order(system: 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (ToolCall(name="fly"), "There is no tool 'fly'. The tools are: look, sync, hold, pay, put, fail, sleep."),
-        (ToolCall(name="sync", arguments={"number": "many"}), "Invalid arguments: number: Input should be a valid integer"),
+        (ToolCall(name="fly"), "There is no tool 'fly'. The tools are: look, sync, hold, pay, put, fail, exit, sleep."),
+        (
+            ToolCall(name="sync", arguments={"number": "many"}),
+            "Invalid arguments: number: Input should be a valid integer",
+        ),
         (ToolCall(name="sync", arguments={}), "Invalid arguments: number: Field required"),
         (ToolCall(name="look", arguments={"where": 1}), "Invalid arguments: where: Extra inputs are not permitted"),
         (ToolCall(name="look", arguments='{"what": '), "Invalid arguments: arguments: Invalid JSON"),
         (ToolCall(name="look", arguments="[1]"), "Invalid arguments: arguments: Input should be an object"),
         (ToolCall(name="fail"), "The tool failed: LookupError: the drawer is empty\ufffd"),
+        (ToolCall(name="exit"), "The tool failed: SystemExit: 2"),
         (ToolCall(name="sleep"), "The tool did not finish within 0.1 s."),
     ],
-    ids=["unknown", "wrong type", "missing", "extra", "broken JSON", "no object", "raises", "too slow"],
+    ids=["unknown", "wrong type", "missing", "extra", "broken JSON", "no object", "raises", "exits", "too slow"],
 )
 async def test_what_goes_wrong_in_a_tool_is_for_the_model_to_read(
     system: System, thread: str, call: ToolCall, words: str
@@ -122,7 +126,9 @@ async def test_the_step_limit_ends_the_turn_with_a_call_without_tools(system: Sy
 
 async def test_a_model_that_calls_tools_at_the_limit_all_the_same_is_not_obeyed(system: System, thread: str) -> None:
     """Not every server heeds tool_choice."""
-    system.model.script(calls(ToolCall(name="look"), step=1), calls(ToolCall(name="look"), step=2, text="Still looking"))
+    system.model.script(
+        calls(ToolCall(name="look"), step=1), calls(ToolCall(name="look"), step=2, text="Still looking")
+    )
     assert await system.ask(thread, "Look for ever!", agent="hasty", id="a") == "Still looking"
     assert (await system.prompt(thread, "a")).status == "answered"
     assert len(system.bench.ran) == 1
@@ -155,9 +161,7 @@ async def test_a_write_tool_is_not_run_again_after_its_worker_was_lost(system: S
     await begun_before(system, thread, "pay")
     system.model.script(calls(ToolCall(name="pay", arguments={"amount": 5}, id="c1")), READS)
     answer = await system.ask(thread, "Pay!", agent="helper", id="a")
-    assert answer == (
-        "I read: The outcome is unknown: the worker was lost while the tool ran. It was not repeated."
-    )
+    assert answer == ("I read: The outcome is unknown: the worker was lost while the tool ran. It was not repeated.")
     assert system.bench.ran == []
 
 
@@ -173,7 +177,9 @@ async def test_a_tool_that_may_be_repeated_is_run_again_after_its_worker_was_los
 
 async def test_a_result_that_is_there_is_not_made_again(system: System, thread: str) -> None:
     await begun_before(system, thread, "put")
-    await system.store.amend(ids.message_id(thread, "a", "tool:0"), fence(1, 0, 1), {"status": "complete", "text": "Was put."})
+    await system.store.amend(
+        ids.message_id(thread, "a", "tool:0"), fence(1, 0, 1), {"status": "complete", "text": "Was put."}
+    )
     system.model.script(calls(ToolCall(name="put", id="c1")), READS)
     assert await system.ask(thread, "Go!", agent="helper", id="a") == "I read: Was put."
     assert system.bench.ran == []

@@ -104,7 +104,11 @@ async def test_the_answer_is_kept_with_all_the_provider_said_of_it(system: Syste
     await system.ask(thread, "Hello", id="a")
     [answer] = await system.answers(thread, "a")
     [whole] = await system.store.get([answer.id])
-    assert (whole.finish, whole.model, whole.usage) == ("length", "scripted", Tokens(prompt_tokens=7, completion_tokens=9))
+    assert (whole.finish, whole.model, whole.usage) == (
+        "length",
+        "scripted",
+        Tokens(prompt_tokens=7, completion_tokens=9),
+    )
     assert whole.raw is not None
     assert whole.raw["message"]["mood"] == "good"
 
@@ -166,6 +170,23 @@ async def test_a_final_refusal_fails_the_turn_in_the_providers_words(system: Sys
     assert len(system.model.requests) == 1
     [finished] = system.events.of(thread, "turn.finished")
     assert (finished["status"], finished["error"]) == ("failed", prompt.error)
+
+
+async def test_a_refusal_in_words_that_are_no_unicode_ends_the_turn_all_the_same(system: System, thread: str) -> None:
+    system.model.script(Reply(status=400, error=ReplyError(message="Bad \ud83d words.")))
+    await system.submit(thread, "Hi", id="a")
+    [prompt] = await system.ended(thread, "a")
+    assert prompt.status == "failed"
+    assert "words." in (prompt.error or "")
+
+
+async def test_a_very_long_refusal_ends_the_turn_all_the_same(system: System, thread: str) -> None:
+    system.model.script(Reply(status=400, error=ReplyError(message="x" * 3_000_000)))
+    await system.submit(thread, "Hi", id="a")
+    [prompt] = await system.ended(thread, "a")
+    assert prompt.status == "failed"
+    await system.idle(thread)
+    assert size(await system.history(thread)) < 50_000
 
 
 async def test_a_thread_goes_on_after_a_failed_turn_and_the_model_never_sees_it(system: System, thread: str) -> None:

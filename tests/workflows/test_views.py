@@ -135,7 +135,9 @@ async def test_a_thread_can_be_found_by_agent_tenant_and_opaque_owner(system: Sy
 
 
 async def test_a_thread_started_by_any_client_gets_its_attributes(system: System, thread: str) -> None:
-    await system.start(thread, {"owner": "ada"}, start_signal="prompt", start_signal_args=[{"id": "a", "content": "Hi"}])
+    await system.start(
+        thread, {"owner": "ada"}, start_signal="prompt", start_signal_args=[{"id": "a", "content": "Hi"}]
+    )
     await system.ended(thread, "a")
     attributes_found = await found(system, thread)
     assert attributes_found["EverthreadAgent"] == "assistant"

@@ -1,0 +1,181 @@
+"""`run_tool`: a call's result is saved once, and an unsafe tool runs at most once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from temporalio.exceptions import ApplicationError
+
+from activities.tools import MAX_RESULT_CHARS, ToolActivities, as_text
+from domain import ids
+from domain.agent import Agent, Effect
+from domain.messages import Message, ToolCall
+from domain.steps import PlannedCall, ToolRequest, fence
+from tests.activities.fakes import LaggingStore, attempt, failure, run
+from tests.agents import Workbench
+from tests.system import Pulse, RecordedEvents, new_thread
+
+
+class Calls:
+    """One planned call of each tool, over one store."""
+
+    def __init__(self, store: LaggingStore) -> None:
+        self.store, self.thread, self.bench = store, new_thread(), Workbench()
+        self.events = RecordedEvents(Pulse())
+        self.run_tool = ToolActivities(store, self.events, self).run_tool
+
+    default = "helper"
+
+    def agent(self, name: str) -> Agent:
+        return next(agent for agent in self.bench.agents() if agent.name == name)
+
+    def names(self) -> list[str]:
+        return [self.default]
+
+    async def planned(self, tool: str, arguments: str = "{}", effect: Effect = "read") -> ToolRequest:
+        """What the workflow asks for once the model has planned the call."""
+        answer = Message(
+            id=ids.message_id(self.thread, "p", "answer"),
+            thread=self.thread,
+            prompt_id="p",
+            slot="answer",
+            role="assistant",
+            status="complete",
+            turn=1,
+            tool_calls=[ToolCall(call_id="c", name=tool, arguments=arguments)],
+        )
+        await self.store.insert([answer])
+        call = PlannedCall(call_id="c", tool=tool, effect=effect)
+        return ToolRequest(thread=self.thread, epoch=1, prompt_id="p", turn=1, agent="helper", call=call)
+
+    async def result(self) -> Message:
+        [row] = await self.store.get([ids.message_id(self.thread, "p", "tool:0")])
+        return row
+
+    def ran(self) -> list[str]:
+        return [tool for tool, _ in self.bench.ran]
+
+
+@pytest.fixture(scope="module")
+async def lagging(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[LaggingStore]:
+    store = LaggingStore(tmp_path_factory.mktemp("tools"))
+    yield store
+    store.close()
+
+
+@pytest.fixture
+def calls(lagging: LaggingStore) -> Calls:
+    return Calls(lagging)
+
+
+async def test_the_result_is_saved_for_the_model_to_read(calls: Calls) -> None:
+    request = await calls.planned("look", '{"what": "the sea"}')
+    result = await run(1, calls.run_tool, request)
+    row = await calls.result()
+    assert (result.message_id, result.status) == (row.id, "complete")
+    assert (row.text, row.call_id, row.name, row.status) == ("I see the sea.", "c", "look", "complete")
+    assert [kind for _, kind, _ in calls.events.published] == ["tool.started", "tool.finished"]
+
+
+async def test_a_call_whose_result_is_there_does_not_run_again(calls: Calls) -> None:
+    request = await calls.planned("look")
+    first = await run(1, calls.run_tool, request)
+    assert await run(2, calls.run_tool, request) == first
+    assert calls.ran() == ["look"]
+
+
+async def test_a_write_tool_whose_worker_was_lost_is_not_repeated(calls: Calls) -> None:
+    request = await calls.planned("hold", effect="write")
+    lost = asyncio.create_task(run(1, calls.run_tool, request))
+    while not calls.ran():
+        await asyncio.sleep(0)
+    await run(2, calls.run_tool, request)
+    assert "The outcome is unknown" in (await calls.result()).text
+    assert calls.ran() == ["hold"]
+    calls.bench.release()
+    await lost
+    assert "The outcome is unknown" in (await calls.result()).text, "what the model has read does not change"
+
+
+async def test_a_tool_that_became_a_write_tool_is_not_repeated(calls: Calls) -> None:
+    """The user edits the tool while the call waits for its next try; either declaration counts."""
+    request = await calls.planned("pay", '{"amount": 5}', effect="read")
+    await calls.store.insert([await _begun(calls)])
+    await run(2, calls.run_tool, request)
+    assert calls.ran() == []
+
+
+async def test_a_write_tool_that_had_not_begun_runs(calls: Calls) -> None:
+    """An attempt that only waited for the store has not begun the call."""
+    request = await calls.planned("pay", '{"amount": 5}', "write")
+    calls.store.hidden = {ids.message_id(calls.thread, "p", "answer")}
+    assert (await failure(1, calls.run_tool, request)).type == "NotVisibleYetError"
+    await run(2, calls.run_tool, request)
+    assert calls.ran() == ["pay"]
+    assert (await calls.result()).text == "Paid 5."
+
+
+async def test_a_tool_that_may_be_repeated_is_given_up_after_three_lost_workers(calls: Calls) -> None:
+    request = await calls.planned("look")
+    await calls.store.insert([await _begun(calls)])
+    await run(4, calls.run_tool, request)
+    assert "did not finish in 3 tries" in (await calls.result()).text
+    assert calls.ran() == []
+
+
+async def test_a_process_that_was_stopped_saves_no_result_when_it_goes_on(calls: Calls) -> None:
+    request = await calls.planned("hold")
+    call = asyncio.create_task(attempt(heartbeat_timeout_s=0.05).run(calls.run_tool, request))
+    while not calls.ran():
+        await asyncio.sleep(0)
+    time.sleep(0.06)  # noqa: ASYNC251 - as SIGSTOP does
+    calls.bench.release()
+    with pytest.raises(ApplicationError) as lost:
+        await call
+    assert lost.value.type == "SupersededError"
+    assert (await calls.result()).status == "pending"
+
+
+async def test_a_late_attempt_does_not_run_the_tool(calls: Calls) -> None:
+    request = await calls.planned("look")
+    row = await _begun(calls)
+    await calls.store.insert([row.model_copy(update={"attempt": fence(1, 0, 5)})])
+    assert (await failure(1, calls.run_tool, request)).type == "SupersededError"
+    assert calls.ran() == []
+
+
+async def test_a_result_is_cut_to_a_length_that_a_model_can_read(calls: Calls) -> None:
+    request = await calls.planned("look", '{"what": "' + "x" * 2 * MAX_RESULT_CHARS + '"}')
+    await run(1, calls.run_tool, request)
+    assert len((await calls.result()).text) == MAX_RESULT_CHARS
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("plain", "plain"),
+        (None, "null"),
+        ({"a": [1, "ä"]}, '{"a": [1, "ä"]}'),
+        ({1, 2}, "[1, 2]"),
+        (b"bytes", '"bytes"'),
+        (complex(1, 2), '"1+2j"'),
+    ],
+)
+def test_any_value_of_a_tool_can_be_read(value: Any, text: str) -> None:
+    assert as_text(value) == text
+
+
+async def _begun(calls: Calls) -> Message:
+    return Message(
+        id=ids.message_id(calls.thread, "p", "tool:0"),
+        thread=calls.thread,
+        prompt_id="p",
+        slot="tool:0",
+        role="tool",
+        turn=1,
+        attempt=fence(1, 0, 1),
+    )

@@ -1,0 +1,179 @@
+"""Records the histories that tests/replay/test_replay.py replays: one of every kind of turn, from a real run.
+
+    python -m tests.replay.record
+
+To be run when a release changes what the thread does. Histories of earlier releases stay, since their threads live on:
+a recording that exists is kept, unless `--again` says that it was never released.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import logging
+import tempfile
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import structlog
+from temporalio.client import Client, WorkflowHistory
+
+from domain.prompts import Prompt
+from doubles.scripted_model import Reply, ToolCall
+from tests.server import ROLL_EARLY, dev_server
+from tests.system import System, WatchedStore, run_system
+
+FOLDER = Path(__file__).parent / "histories"
+TASK_QUEUE = "everthread"
+SCRUBBED = {"identity": "worker", "stackTrace": "", "buildId": "build", "binaryChecksum": "build"}
+
+Record = Callable[[System, str], Awaitable[None]]
+
+
+async def answer(system: System, thread: str) -> None:
+    """By update with start, by update, by signal."""
+    await system.ask(thread, "I am Ada.", id="a")
+    await system.ask(thread, "Who am I?", id="b")
+    await system.threads.signal(thread, Prompt(id="c", content="And you?"))
+    await system.ended(thread, "c")
+
+
+async def tool_turn(system: System, thread: str) -> None:
+    system.model.script(
+        Reply(tool_calls=[ToolCall(name="look"), ToolCall(name="pay", arguments={"amount": 5}), ToolCall(name="fly")]),
+        Reply(after_tool=True, text="I read: {tool}"),
+    )
+    await system.ask(thread, "Look and pay.", id="a", agent="helper")
+
+
+async def failed_turn(system: System, thread: str) -> None:
+    system.model.script(Reply(status=400, when="bad"), "Fine.")
+    await system.submit(thread, "bad", id="a")
+    await system.ended(thread, "a")
+    await system.submit(thread, "Who?", id="b", agent="nobody")
+    await system.ended(thread, "b")
+    await system.ask(thread, "good", id="c")
+
+
+async def refusals(system: System, thread: str) -> None:
+    handle = await system.start(thread, {"owner": "ada"})
+    await system.ask(thread, "Hi", id="a")
+    for wrong in ([5], [], [{"text": "Hi"}], [{"id": "a", "content": "Another text"}]):
+        await handle.signal("prompt", args=wrong)
+    await handle.signal("promtp", "Hi")
+    await system.refused(thread, 5)
+    await system.threads.submit(thread, Prompt(id="a", content="Hi"))
+
+
+async def invalid_start(system: System, thread: str) -> None:
+    prompt = {"id": "a", "content": "Hi"}
+    handle = await system.start(thread, {"state": {}}, start_signal="prompt", start_signal_args=[prompt])
+    await asyncio.gather(handle.result(), return_exceptions=True)
+
+
+async def waiting(system: System, thread: str) -> None:
+    """Prompts that are saved while a turn runs, one too large to travel, one that the store has already."""
+    system.model.script(Reply(text="Wait …", when="first", first_delay_s=0.5), "Yes.")
+    await system.submit(thread, "first", id="first")
+    await system.submit(thread, "x" * 40_000, id="large")
+    for name in "abc":
+        await system.submit(thread, f"I am {name}", id=name)
+    await system.ended(thread, "first", "large", *"abc")
+
+
+async def reopened(system: System, thread: str) -> None:
+    """A thread that was terminated in the middle of an answer, with a prompt waiting."""
+    system.model.script(Reply(text="one two three", hang_after_chunks=2))
+    await system.submit(thread, "Count!", id="a")
+    await system.submit(thread, "And on!", id="b")
+
+    async def saved() -> bool:
+        return len(await system.store.open_prompts(thread, 9)) == 2
+
+    await system.until(saved)
+    await system.workflow(thread).terminate()
+    system.model.script("one two three", cycle=True)
+    await system.threads.ensure_running(thread)
+    await system.ended(thread, "a", "b")
+
+
+async def cancelled(system: System, thread: str) -> None:
+    system.model.script(Reply(text="one two three", hang_after_chunks=2))
+    await system.submit(thread, "Count!", id="a")
+    await system.streaming(thread, "one")
+    handle = system.workflow(thread)
+    await handle.cancel()
+    await asyncio.gather(handle.result(), return_exceptions=True)
+
+
+async def roll(system: System, thread: str) -> None:
+    """In the middle of a turn: tools before, answer after."""
+    system.model.script(
+        *(Reply(step=step, tool_calls=[ToolCall(name="look")]) for step in range(1, 10)), Reply(step=10, text="Seen.")
+    )
+    await system.ask(thread, "Look nine times!", id="a", agent="helper")
+    await system.ask(thread, "And again!", id="b", agent="helper")
+
+
+KINDS: list[Record] = [answer, tool_turn, failed_turn, refusals, invalid_start, waiting, reopened, cancelled]
+KINDS_THAT_ROLL: list[Record] = [roll]
+
+
+def scrubbed(value: Any) -> Any:
+    """Without what tells of the machine: its name, its processes, its folders."""
+    if isinstance(value, dict):
+        return {key: SCRUBBED.get(key) if key in SCRUBBED else scrubbed(inner) for key, inner in value.items()}
+    return [scrubbed(inner) for inner in value] if isinstance(value, list) else value
+
+
+def _without_sticky_queues(history: dict[str, Any]) -> dict[str, Any]:
+    """A sticky queue is named after the process."""
+    for event in history["events"]:
+        queue = event.get("workflowTaskScheduledEventAttributes", {}).get("taskQueue", {})
+        if queue.get("kind") == "TASK_QUEUE_KIND_STICKY":
+            queue["name"] = "sticky"
+    return history
+
+
+def save(name: str, history: WorkflowHistory) -> None:
+    FOLDER.mkdir(exist_ok=True)
+    tidy = scrubbed(_without_sticky_queues(history.to_json_dict()))
+    (FOLDER / f"{name}.json").write_text(json.dumps(tidy, indent=1, ensure_ascii=True) + "\n", encoding="utf-8")
+    print(f"{name}: {len(history.events)} events")  # noqa: T201
+
+
+async def _record(client: Client, store: WatchedStore, kinds: list[Record], *, again: bool) -> None:
+    for kind in kinds:
+        name = kind.__name__
+        if not again and list(FOLDER.glob(f"{name}*.json")):
+            continue
+        thread = f"replay-{name.replace('_', '-')}"
+        async with run_system(client, store, task_queue=TASK_QUEUE) as system:
+            await kind(system, thread)
+            if kind not in (invalid_start, cancelled):
+                await system.idle(thread)
+            runs = await system.runs(thread)
+        for number, events in enumerate(runs, start=1):
+            suffix = f"-{number}" if len(runs) > 1 else ""
+            save(name + suffix, WorkflowHistory(f"thread/{thread}", events))
+
+
+async def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tests.replay.record", description=__doc__)
+    parser.add_argument("--again", action="store_true", help="record also what is recorded")
+    again = parser.parse_args().again
+    logging.disable(logging.CRITICAL)  # calls that are cut off are part of the recording
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    with tempfile.TemporaryDirectory() as folder:
+        store = WatchedStore(Path(folder))
+        async with dev_server() as client:
+            await _record(client, store, KINDS, again=again)
+        async with dev_server(ROLL_EARLY) as client:
+            await _record(client, store, KINDS_THAT_ROLL, again=again)
+        store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
