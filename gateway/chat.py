@@ -130,7 +130,10 @@ class Chat:
         """A line from the user. Returns None if a prompt from elsewhere took the input line away."""
         self._input_closed.clear()
         try:
-            text = await self._session.prompt_async(ANSI(f"{BOLD}you ›{PLAIN} "), default=self._typed)
+            # Its own handler of SIGINT would leave none behind, and Ctrl-C in the middle of an answer would do nothing.
+            text = await self._session.prompt_async(
+                ANSI(f"{BOLD}you ›{PLAIN} "), default=self._typed, handle_sigint=False
+            )
         finally:
             self._input_closed.set()
         if text is not None:

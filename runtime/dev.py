@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -20,32 +20,28 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
 from catalog.registry import discover
 from client.threads import Threads
-from domain.errors import EverthreadError, ModelRefusedError, ModelUnavailableError, SetupError
+from domain.errors import EverthreadError, SetupError
 from domain.messages import preview
 from domain.prompts import ThreadStart, read_thread_id
 from gateway.app import make_app
 from gateway.chat import Chat
 from gateway.filter import run_filter, standard_input
-from runtime import banner, local, logs, temporal, wiring
+from runtime import banner, local, logs, wiring
 from runtime.children import ChildError
 from runtime.folder import FolderBusyError
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice
 from runtime.server import serve
 from runtime.settings import Settings, SettingsError, load
-from workflows import attributes
 
 VERSION = "0.1.0"
 OWNER = "local"  # whoever sits at this machine
 DOOR = "chat"
 UNENDED_SHOWN, UNENDED_KEPT = 5, 1_000
-PROBE_TRIES = 3
-CONNECT_S = 30.0
 HEALTH_TIMEOUT = timedelta(seconds=5)
 
 log = structlog.get_logger()
@@ -98,8 +94,9 @@ async def _run(options: Options, settings: Settings) -> None:
         raise SetupError(f"EVERTHREAD_DATA_DIR: {settings.data_dir} cannot be used: {error}") from error
     async with AsyncExitStack() as stack:
         machine = await stack.enter_async_context(local.start(settings, demo=options.demo, say=_say))
-        model, choice = await _open_model(stack, settings, machine.model)
-        client = await _connect(settings, machine.temporal)
+        model, choice = await wiring.open_model(settings, machine.model)
+        stack.push_async_callback(model.close)
+        client = await wiring.connect(settings, machine.temporal)
         store = EdgeStore(settings.data_dir / "store")
         stack.callback(store.close)
         ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens)
@@ -202,58 +199,6 @@ class _System:
             temporal_binary=str(local.temporal_binary()),
             logs=str(settings.data_dir / "logs"),
         )
-
-
-async def _open_model(stack: AsyncExitStack, settings: Settings, choice: ModelChoice) -> tuple[OpenAIChat, ModelChoice]:
-    """The model, after a look whether it is there. Raises: SetupError with the remedy."""
-    model = _model(settings, choice)
-    names = await _probe(model)
-    if choice.name is None:
-        if not names:
-            raise SetupError(
-                f"the server at {choice.base_url} lists no models: set EVERTHREAD_MODEL to the name of one"
-            )
-        await model.close()
-        choice = replace(choice, name=names[0])
-        model = _model(settings, choice)
-    stack.push_async_callback(model.close)
-    return model, choice
-
-
-def _model(settings: Settings, choice: ModelChoice) -> OpenAIChat:
-    timeouts = Timeouts(
-        connect_s=settings.model_connect_timeout_s,
-        first_token_s=settings.model_first_token_timeout_s,
-        between_chunks_s=settings.model_chunk_timeout_s,
-        whole_call_s=settings.model_call_timeout_s,
-    )
-    return OpenAIChat(
-        base_url=choice.base_url or "", api_key=choice.api_key, default_model=choice.name or "", timeouts=timeouts
-    )
-
-
-async def _probe(model: OpenAIChat) -> list[str]:
-    for left in reversed(range(PROBE_TRIES)):
-        try:
-            return await model.probe()
-        except ModelRefusedError as error:
-            raise SetupError(str(error)) from error
-        except ModelUnavailableError as error:
-            if not left:
-                raise SetupError(f"{error}. Start it, or change OPENAI_BASE_URL") from error
-            await asyncio.sleep(0.5)
-    raise AssertionError
-
-
-async def _connect(settings: Settings, address: str) -> Client:
-    try:
-        client = await temporal.connect(address, settings.temporal_namespace, wait_s=CONNECT_S)
-        await temporal.add_search_attributes(client, [key.name for key in attributes.ALL])
-        if settings.temporal_address is None:
-            await temporal.keep_closed_workflows(client, settings.retention_days)
-    except (RPCError, RuntimeError) as error:
-        raise SetupError(f"Temporal at {address} cannot be used: {preview(str(error), 200)}") from error
-    return client
 
 
 def _health(client: Client, worker: Worker) -> Any:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 import structlog
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.service import RPCError
 from temporalio.worker import (
     ActivityInboundInterceptor,
     ExecuteActivityInput,
@@ -21,13 +23,24 @@ from activities.model import ModelActivities
 from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
+from adapters.openai_chat import OpenAIChat, Timeouts
+from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError
+from domain.messages import preview
+from runtime import temporal
+from runtime.model_choice import ModelChoice
+from runtime.settings import Settings
+from workflows import attributes
 from workflows.thread import AgentThread
 
 # An interrupt or a lost lease is heard within this time; a shorter one halves the throughput of the server.
 HEARTBEAT_THROTTLE = timedelta(milliseconds=750)
 STICKY_TIMEOUT = timedelta(seconds=2)  # so long does an idle thread wait for a worker that is gone
 GRACE = timedelta(seconds=2)
-BUILD_ID = "everthread"  # else the SDK reads all that is loaded to make one up, which takes up to a second of each start
+PROBE_TRIES = 3
+CONNECT_S = 30.0
+BUILD_ID = (
+    "everthread"  # else the SDK reads all that is loaded to make one up, which takes up to a second of each start
+)
 
 
 @dataclass(frozen=True)
@@ -43,9 +56,7 @@ class Ports:
 
 def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities: int = 200, **options: Any) -> Worker:
     """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker."""
-    model = ModelActivities(
-        ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens
-    )
+    model = ModelActivities(ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens)
     tools = ToolActivities(ports.store, ports.events, ports.catalog)
     threads = ThreadActivities(ports.store, ports.events, ports.catalog)
     return Worker(
@@ -71,6 +82,58 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
         graceful_shutdown_timeout=GRACE,
         **options,
     )
+
+
+async def open_model(settings: Settings, choice: ModelChoice) -> tuple[OpenAIChat, ModelChoice]:
+    """The model, after a look whether it is there, and the choice with its name. Raises: SetupError with the remedy."""
+    model = _model(settings, choice)
+    names = await _probe(model)
+    if choice.name is None:
+        if not names:
+            raise SetupError(
+                f"the server at {choice.base_url} lists no models: set EVERTHREAD_MODEL to the name of one"
+            )
+        await model.close()
+        choice = replace(choice, name=names[0])
+        model = _model(settings, choice)
+    return model, choice
+
+
+def _model(settings: Settings, choice: ModelChoice) -> OpenAIChat:
+    timeouts = Timeouts(
+        connect_s=settings.model_connect_timeout_s,
+        first_token_s=settings.model_first_token_timeout_s,
+        between_chunks_s=settings.model_chunk_timeout_s,
+        whole_call_s=settings.model_call_timeout_s,
+    )
+    return OpenAIChat(
+        base_url=choice.base_url or "", api_key=choice.api_key, default_model=choice.name or "", timeouts=timeouts
+    )
+
+
+async def _probe(model: OpenAIChat) -> list[str]:
+    for left in reversed(range(PROBE_TRIES)):
+        try:
+            return await model.probe()
+        except ModelRefusedError as error:
+            raise SetupError(str(error)) from error
+        except ModelUnavailableError as error:
+            if not left:
+                raise SetupError(f"{error}. Start it, or change OPENAI_BASE_URL") from error
+            await asyncio.sleep(0.5)
+    raise AssertionError
+
+
+async def connect(settings: Settings, address: str) -> Client:
+    """A client of a namespace that has what threads need. Raises: SetupError with the reason."""
+    try:
+        client = await temporal.connect(address, settings.temporal_namespace, wait_s=CONNECT_S)
+        await temporal.add_search_attributes(client, [key.name for key in attributes.ALL])
+        if settings.temporal_address is None:
+            await temporal.keep_closed_workflows(client, settings.retention_days)
+    except (RPCError, RuntimeError) as error:
+        raise SetupError(f"Temporal at {address} cannot be used: {preview(str(error), 200)}") from error
+    return client
 
 
 class LogContext(Interceptor):
