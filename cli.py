@@ -8,8 +8,15 @@ import typer
 
 from runtime.dev import Options, main
 
-app = typer.Typer(help="Everthread: durable agent threads on Temporal.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-Thread = Annotated[str | None, typer.Option(help="Talk to this thread. Default: the last one, or a new one for piped input.")]
+app = typer.Typer(
+    help="Everthread: durable agent threads on Temporal.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+Thread = Annotated[
+    str | None, typer.Option(help="Talk to this thread. Default: the last one, or a new one for piped input.")
+]
 
 
 @app.callback()
@@ -23,7 +30,9 @@ def dev(
     new: Annotated[bool, typer.Option("--new", help="Chat on a new thread.")] = False,
     agent: Annotated[str | None, typer.Option(help="The agent of new threads; see catalog/agents/.")] = None,
     serve: Annotated[bool, typer.Option("--serve", help="No chat: run until stopped.")] = False,
-    demo: Annotated[bool, typer.Option("--demo", help="Set answers instead of a model, slow enough to be killed.")] = False,
+    demo: Annotated[
+        bool, typer.Option("--demo", help="Set answers instead of a model, slow enough to be killed.")
+    ] = False,
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each answer to piped input.")] = 600.0,
 ) -> None:
     """Run everything on this machine and chat. With piped input: each line a prompt, each answer on standard output."""

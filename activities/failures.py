@@ -10,10 +10,19 @@ from datetime import timedelta
 from temporalio import activity
 from temporalio.exceptions import ApplicationError, FailureError
 
-from domain.errors import InputRefusedError, ModelRefusedError, ModelUnavailableError, UnknownAgentError
+from domain.errors import (
+    InputRefusedError,
+    ModelRefusedError,
+    ModelUnavailableError,
+    NotVisibleYetError,
+    SupersededError,
+    UnavailableError,
+    UnknownAgentError,
+)
 
 PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError)
-FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 30.0
+QUICK = (SupersededError, UnavailableError, NotVisibleYetError)  # nothing is wrong; it is only not our turn
+QUICK_RETRY_S, FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 1.0, 30.0
 
 
 def retry_delay(error: Exception) -> float:
@@ -23,6 +32,8 @@ def retry_delay(error: Exception) -> float:
     """
     info = activity.info()
     jitter = random.Random(f"{info.workflow_id}/{info.activity_id}/{info.attempt}").random()  # noqa: S311
+    if isinstance(error, QUICK):
+        return QUICK_RETRY_S * (0.75 + 0.5 * jitter)
     asked = error.retry_after_s if isinstance(error, ModelUnavailableError) else None
     if asked is not None:
         return asked * (1 + 0.25 * jitter) + 0.1 * jitter

@@ -9,15 +9,32 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Coroutine
 from contextlib import suppress
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from temporalio import activity
 
-from domain.errors import SupersededError
+from domain.errors import SupersededError, UnavailableError
 
 BEAT_S = 1.0
+
+T = TypeVar("T")
+
+
+async def until_stopped(work: Coroutine[Any, Any, T]) -> T:
+    """Do what may be given up at any time. Raises: UnavailableError at once when the worker stops, instead of holding it up."""
+    doing, stopping = asyncio.create_task(work), asyncio.create_task(activity.wait_for_worker_shutdown())
+    try:
+        await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)
+        if not doing.done():
+            raise UnavailableError("the worker stops; the next attempt goes on elsewhere, or later")
+        return await doing
+    finally:
+        doing.cancel()
+        stopping.cancel()
+        await asyncio.gather(doing, stopping, return_exceptions=True)
 
 
 class Lease:

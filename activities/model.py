@@ -6,6 +6,7 @@ costs nothing. The rows it writes are its own only while no later attempt holds 
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from contextlib import aclosing
@@ -18,18 +19,27 @@ from temporalio import activity
 
 from activities.deltas import DeltaWriter
 from activities.failures import retry_delay, translated
-from activities.lease import Lease
+from activities.lease import Lease, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.rows import answer_row, prompt_row
 from domain import ids
 from domain.agent import Agent
-from domain.context import build_context
-from domain.errors import ModelRefusedError, ModelUnavailableError, NotVisibleYetError, SupersededError
+from domain.context import build_context, text_tokens
+from domain.errors import (
+    ContextTooLongError,
+    ModelRefusedError,
+    ModelUnavailableError,
+    NotVisibleYetError,
+    SupersededError,
+)
 from domain.messages import Message, ThreadRecord, ToolCall, preview
 from domain.model import Completion, ModelRequest
 from domain.steps import PlannedCall, StepRequest, StepResult, attempt_of, fence
 
 PARTIAL_EVERY_S = 1.0
+MAX_CUT_OFF = 20  # attempts in which an answer had begun: each may have been paid for
+LEAST_BUDGET = 100  # tokens
+HEARD_CHARS = 10_000  # of a prompt, by live readers; the store has it whole
 
 log = structlog.get_logger()
 
@@ -47,12 +57,21 @@ class Step:
 
     @cached_property
     def answer_id(self) -> str:
-        request = self.request
-        return ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
+        return self.answer_of(self.request.step)
 
     @cached_property
     def prompt_row_id(self) -> str:
-        return ids.message_id(self.request.thread, self.request.prompt_id, "prompt", branch=self.request.branch)
+        return ids.message_id(self.request.thread, self.request.prompt_id, "prompt")  # of every branch
+
+    def answer_of(self, step: int) -> str:
+        request = self.request
+        return ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=step)
+
+    def results_of(self, answer: Message) -> list[str]:
+        """The ids of the results of the calls that an earlier step planned."""
+        request, plan = self.request, (answer.result or {}).get("plan", [])
+        place = {"branch": request.branch, "step": answer.step}
+        return [ids.message_id(request.thread, request.prompt_id, f"tool:{i}", **place) for i in range(len(plan))]
 
     @property
     def last(self) -> bool:
@@ -87,7 +106,10 @@ class ModelActivities:
             async with Lease.of_activity() as lease:
                 record = await self._store.get_thread(request.thread)
                 step = Step(request, agent, fence(request.epoch, request.step, activity.info().attempt), lease, record)
-                return await self._admit(step) or await self._answer(step)
+                return await until_stopped(self._work(step))
+
+    async def _work(self, step: Step) -> StepResult:
+        return await self._admit(step) or await self._answer(step)
 
     async def _admit(self, step: Step) -> StepResult | None:
         """Make the prompt's row this turn's. Returns a result only if the prompt id is an older prompt's."""
@@ -105,14 +127,16 @@ class ModelActivities:
             return None if row.turn == request.turn else StepResult(message_id=row.id, finish="duplicate")
         changes = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
         step.prompt = await self._store.amend(row.id, step.attempt, changes)
-        await self._publish(step, "turn.started", prompt_id=request.prompt_id, text=row.text, author=row.author)
+        _held(step.prompt, step)
+        await self._publish(
+            step, "turn.started", prompt_id=request.prompt_id, text=row.text[:HEARD_CHARS], author=row.author
+        )
         return None
 
     async def _answer(self, step: Step) -> StepResult:
         row = await self._claim(step)
         if not row.final:
-            completion = await self._stream(step, await self._context(step))
-            row = await self._save(step, completion)
+            row = await self._save(step, await self._ask(step))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
         result = StepResult.model_validate(row.result)
@@ -126,32 +150,48 @@ class ModelActivities:
         row = next(iter(await self._store.get([step.answer_id])), None)
         if row is not None and not row.final and row.attempt < step.attempt:
             row = await self._store.amend(row.id, step.attempt, {"text": "", "updated_at": self._clock()})
-        if row is None or not (row.final or row.attempt == step.attempt):
-            raise SupersededError("a later attempt of this step holds its row")
-        return row
+        return _held(row, step)
 
-    async def _context(self, step: Step) -> ModelRequest:
+    async def _ask(self, step: Step) -> Completion:
+        """The model's answer, with less of the conversation where all that should fit does not."""
+        budget = self._budget
+        while True:
+            try:
+                return await self._stream(step, await self._context(step, budget))
+            except ContextTooLongError:
+                if budget < LEAST_BUDGET:
+                    raise
+                budget //= 2
+                log.warning("context.halved", message_id=step.answer_id, budget_tokens=budget)
+
+    async def _context(self, step: Step, budget: int) -> ModelRequest:
         request, agent = step.request, step.agent
         first = ids.first_seq(request.turn)
         history = await self._store.history(request.thread, first, agent.recent_messages)
         running = await self._running(step)
-        messages = build_context(agent.instructions, history, running, self._budget)
         tools = [
             {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
             for t in agent.tools
         ]
+        messages = build_context(agent.instructions, history, running, budget - text_tokens(json.dumps(tools)))
         choice = "none" if step.last else "auto"
         return ModelRequest(agent.model, messages, tools, choice, agent.options)
 
     async def _running(self, step: Step) -> list[Message]:
         """The turn's own rows so far. Raises: NotVisibleYetError if one that an earlier step saved is missing."""
-        if step.prompt is not None and not step.request.expect:
+        if step.prompt is not None and step.request.step == 0:
             return [step.prompt]
-        wanted = [step.prompt_row_id, *step.request.expect]
+        answers = await self._all([step.prompt_row_id, *map(step.answer_of, range(step.request.step))])
+        planned = {row_id for answer in answers for row_id in step.results_of(answer)}
+        known = {answer.id for answer in answers}
+        results = await self._all(sorted((planned | set(step.request.expect)) - known))
+        return sorted([*answers, *results], key=lambda row: row.seq)
+
+    async def _all(self, wanted: list[str]) -> list[Message]:
         rows = await self._store.get(wanted)
         if len(rows) < len(wanted):
             raise NotVisibleYetError(f"{len(wanted) - len(rows)} of {len(wanted)} messages of the turn do not show yet")
-        return sorted(rows, key=lambda row: row.seq)
+        return rows
 
     async def _stream(self, step: Step, call: ModelRequest) -> Completion:
         await self._publish(step, "message.started", message_id=step.answer_id, step=step.request.step)
@@ -169,6 +209,10 @@ class ModelActivities:
                         await self._save_partial(step, text)
                         saved_at = time.monotonic()
         except ModelUnavailableError as error:
+            if text and attempt_of(step.attempt) >= MAX_CUT_OFF:
+                raise ModelRefusedError(
+                    f"The answer was cut off {MAX_CUT_OFF} times, the last time so: {error}"
+                ) from error
             await self._tell_retry(step, error)
             raise
         raise ModelUnavailableError("the model's stream ended without an end")
@@ -236,8 +280,9 @@ class ModelActivities:
         """Mark the prompt answered and the thread active; the same again on a retry."""
         request, now = step.request, self._clock()
         step.lease.check()
-        row = await self._store.amend(step.prompt_row_id, step.attempt, {"status": "answered", "updated_at": now})
-        asked = preview(row.text, 80) if row else ""
+        ended = {"status": "answered", "answer": result.message_id, "updated_at": now}
+        row = _held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step)
+        asked = preview(row.text, 80)
         await self._store.end_turn(request.thread, request.turn, {"updated_at": now, "preview": asked})
         data: dict[str, Any] = {"prompt_id": request.prompt_id, "status": "answered", "message_id": result.message_id}
         await self._publish(step, "turn.finished", **data)
@@ -245,6 +290,13 @@ class ModelActivities:
     async def _publish(self, step: Step, kind: Any, /, **data: Any) -> None:
         common = {"turn": step.request.turn, "attempt": step.attempt, "agent": step.request.agent}
         await self._events.publish(step.request.thread, kind, common | data)
+
+
+def _held(row: Message | None, step: Step) -> Message:
+    """The row, if it is final or this attempt's. Raises: SupersededError: the retry after that is a later attempt."""
+    if row is None or not (row.final or row.attempt == step.attempt):
+        raise SupersededError("a later attempt holds the row")
+    return row
 
 
 def _plan(agent: Agent, call: ToolCall) -> PlannedCall:

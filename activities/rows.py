@@ -41,7 +41,7 @@ def refused_row(thread: str, refusal: Refusal, record: ThreadRecord | None, now:
         seq=ids.seq(turn, ids.REFUSAL_STEP, refusal.place % 1000),
         text=refusal.text,
         error=refusal.reason,
-        metadata={"of": refusal.prompt_id} if refusal.prompt_id else {},
+        refers_to=refusal.prompt_id,
     )
     return _stamped(row, record, now)
 

@@ -58,6 +58,7 @@ class ToolActivities:
         row, begun_before = await self._claim(request, attempt)
         if not row.final:
             await self._publish(request, "tool.started", row)
+            lease.check()
             text, failed = await self._outcome(request, arguments, begun_before)
             lease.check()
             row = await self._save(request, row.id, attempt, text, "failed" if failed else "complete")
@@ -67,14 +68,13 @@ class ToolActivities:
         """The result's row, held by this attempt unless final, and whether an earlier attempt had begun the call."""
         slot = f"tool:{request.index}"
         row_id = ids.message_id(request.thread, request.prompt_id, slot, branch=request.branch, step=request.step)
-        begun = await self._store.get([row_id])
-        if not begun:
-            record = await self._store.get_thread(request.thread)
-            await self._store.insert([tool_row(request, row_id, attempt, record, self._clock())])
+        record = await self._store.get_thread(request.thread)
+        await self._store.insert([tool_row(request, row_id, attempt, record, self._clock())])
+        [found] = await self._store.get([row_id])  # whose insert it was
         row = await self._store.amend(row_id, attempt, {"updated_at": self._clock()})
         if row is None or not (row.final or row.attempt == attempt):
             raise SupersededError("a later attempt of this call holds its row")
-        return row, bool(begun)
+        return row, found.attempt != attempt
 
     async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:
         """What the model reads, and whether it is a failure."""
@@ -91,9 +91,7 @@ class ToolActivities:
 
     async def _arguments(self, request: ToolRequest) -> str:
         """The JSON text the model wrote. Raises: NotVisibleYetError if the answer that planned it does not show."""
-        answer = ids.message_id(
-            request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step
-        )
+        answer = ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
         for row in await self._store.get([answer]):
             calls: list[ToolCall] = row.tool_calls
             if request.index < len(calls):
@@ -105,12 +103,14 @@ class ToolActivities:
             values = tool.parse(arguments)
         except ValueError as error:
             return f"Invalid arguments: {error}", True
+        limit = asyncio.timeout(tool.timeout_s)
         try:
-            async with asyncio.timeout(tool.timeout_s):
+            async with limit:
                 return as_text(await self._invoke(tool, values)), False
-        except TimeoutError:
-            return f"The tool did not finish within {tool.timeout_s:g} s.", True
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
+            if limit.expired():
+                unknown = " The outcome is unknown: it may still happen." if tool.effect == "write" else ""
+                return f"The tool did not finish within {tool.timeout_s:g} s.{unknown}", True
             log.warning("tool.failed", tool=tool.name, error=repr(error))
             return f"The tool failed: {type(error).__name__}: {error}", True
 
@@ -120,7 +120,7 @@ class ToolActivities:
         return await asyncio.to_thread(tool.function, **values)
 
     async def _save(self, request: ToolRequest, row_id: str, attempt: int, text: str, status: str) -> Message:
-        changes = {"status": status, "text": mend_text(text)[:MAX_RESULT_CHARS], "updated_at": self._clock()}
+        changes = {"status": status, "text": _cut(mend_text(text)), "updated_at": self._clock()}
         row = await self._store.amend(row_id, attempt, changes)
         if row is None or not row.final:
             raise SupersededError("a later attempt of this call holds its row")
@@ -132,6 +132,13 @@ class ToolActivities:
     async def _publish(self, request: ToolRequest, kind: Any, row: Message) -> None:
         data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn, "status": row.status}
         await self._events.publish(request.thread, kind, data)
+
+
+def _cut(text: str) -> str:
+    """A result that the model can take; what is missing is said."""
+    if len(text) <= MAX_RESULT_CHARS:
+        return text
+    return f"{text[:MAX_RESULT_CHARS]}\n[cut: {MAX_RESULT_CHARS} of {len(text)} characters]"
 
 
 def as_text(value: object) -> str:

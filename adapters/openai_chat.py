@@ -128,9 +128,7 @@ class OpenAIChat:
             body = await stream.response.aread()
             raise self._words.not_a_stream(kind, body.decode("utf-8", "replace"))
 
-    async def _next(
-        self, response: AsyncStream[object], answer: Answer, watch: _Watch
-    ) -> dict[str, Any] | None:
+    async def _next(self, response: AsyncStream[object], answer: Answer, watch: _Watch) -> dict[str, Any] | None:
         """The next chunk; None at the end. What goes wrong after the finish reason takes nothing from the answer."""
         try:
             async with watch.wait(TAIL_S if answer.finished else None):

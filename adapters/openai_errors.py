@@ -13,7 +13,7 @@ from typing import Any
 import httpx2
 import openai
 
-from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError
+from domain.errors import ContextTooLongError, ModelError, ModelRefusedError, ModelUnavailableError
 from domain.messages import mend_text, preview
 
 LONGEST_WAIT_S = 300.0
@@ -79,6 +79,8 @@ class ErrorWords:
         sentence = self._clean(_sentence(error))
         if _may_retry(error):
             return ModelUnavailableError(f"{sentence} (HTTP {status})", retry_after_s(error.response.headers))
+        if _is_too_long(error.body, sentence):
+            return ContextTooLongError(f"{sentence} (HTTP {status})")
         hint = f" {_HINTS[status]}" if status in _HINTS else ""
         return ModelRefusedError(f"{sentence} (HTTP {status}){hint}")
 
@@ -139,6 +141,15 @@ def _may_retry(error: openai.APIStatusError) -> bool:
     if error.status_code == 429 and isinstance(error.body, dict) and _is_quota(error.body):
         return False
     return error.status_code in _RETRIED or error.status_code >= 500
+
+
+def _is_too_long(body: object, sentence: str) -> bool:
+    """Whether the conversation is too long for the model, in the words of OpenAI, llama.cpp, vLLM, Ollama."""
+    fields = body if isinstance(body, dict) else {}
+    codes = {str(fields.get("code")), str(fields.get("type"))}
+    if codes & {"context_length_exceeded", "exceed_context_size_error"}:
+        return True
+    return re.search(r"maximum context length|context (size|length|window)", sentence, re.IGNORECASE) is not None
 
 
 def _is_quota(fields: Mapping[str, Any]) -> bool:

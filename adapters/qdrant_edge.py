@@ -204,7 +204,9 @@ def _filter(where: Where) -> edge.Filter:
     must += [edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in where.equal.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lt=value)) for key, value in where.below.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lte=value)) for key, value in where.at_most.items()]
-    excluded: list[Any] = [edge.FieldCondition(key, match=edge.MatchAny(values)) for key, values in where.unequal.items()]
+    excluded: list[Any] = [
+        edge.FieldCondition(key, match=edge.MatchAny(values)) for key, values in where.unequal.items()
+    ]
     return edge.Filter(must=must, must_not=excluded or None)
 
 

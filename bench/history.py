@@ -39,9 +39,7 @@ async def main() -> None:
 
 async def _run(g: Ground, turns: int, agent: str) -> list[list[HistoryEvent]]:
     """The events of each turn but the first, which opens the thread, and the last, whose end is still to come."""
-    handle = await g.client.start_workflow(
-        AgentThread.run, id=workflow_id(uuid.uuid4().hex), task_queue=QUEUE
-    )
+    handle = await g.client.start_workflow(AgentThread.run, id=workflow_id(uuid.uuid4().hex), task_queue=QUEUE)
     for number in range(turns + 2):
         await g.turn(handle, str(uuid.uuid4()), f"This is prompt {number:04} of many, please answer it.", agent)
         while (await handle.query("status"))["running"]:

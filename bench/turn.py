@@ -71,7 +71,10 @@ async def _noted(thread: WorkflowHandle[Any, Any]) -> float:
     """When the workflow task after the last activity was done, in seconds since 1970."""
     while True:
         last = (await events_of(thread))[-4:]
-        if [e.event_type for e in last if e.event_type in (TASK_DONE, ACTIVITY_DONE)][-2:] == [ACTIVITY_DONE, TASK_DONE]:
+        if [e.event_type for e in last if e.event_type in (TASK_DONE, ACTIVITY_DONE)][-2:] == [
+            ACTIVITY_DONE,
+            TASK_DONE,
+        ]:
             return last[-1].event_time.ToNanoseconds() / 1e9
 
 

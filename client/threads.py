@@ -60,11 +60,17 @@ class Threads:
         return receipt
 
     async def signal(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> None:
-        """Send a prompt without waiting to hear whether it is taken; a refusal is recorded on the thread."""
+        """Send a prompt without waiting to hear whether it is taken; a refusal is recorded on the thread.
+
+        Raises: UnavailableError if Temporal does not answer.
+        """
         await self._start(thread, start or ThreadStart(), start_signal="prompt", start_signal_args=[prompt])
 
     async def ensure_running(self, thread: str, start: ThreadStart | None = None) -> None:
-        """Start the thread unless it runs, so that what it left unended goes on."""
+        """Start the thread unless it runs, so that what it left unended goes on.
+
+        Raises: UnavailableError if Temporal does not answer.
+        """
         await self._start(thread, start or ThreadStart())
 
     async def status(self, thread: str) -> dict[str, Any]:
@@ -77,18 +83,24 @@ class Threads:
 
     def _operation(self, thread: str, start: ThreadStart) -> WithStartWorkflowOperation[Any, Any]:
         return WithStartWorkflowOperation(
-            AgentThread.run, args=[start], id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING, **self._options(thread, start)
-        )
-
-    async def _start(self, thread: str, start: ThreadStart, **signal: Any) -> None:
-        await self.temporal.start_workflow(
             AgentThread.run,
             args=[start],
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-            rpc_timeout=CALL_TIMEOUT,
             **self._options(thread, start),
-            **signal,
         )
+
+    async def _start(self, thread: str, start: ThreadStart, **signal: Any) -> None:
+        try:
+            await self.temporal.start_workflow(
+                AgentThread.run,
+                args=[start],
+                id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                rpc_timeout=CALL_TIMEOUT,
+                **self._options(thread, start),
+                **signal,
+            )
+        except RPCError as error:
+            raise UnavailableError(f"Temporal did not start thread {thread}: {error}") from error
 
     def _options(self, thread: str, start: ThreadStart) -> dict[str, Any]:
         agent = start.agent or self.agent

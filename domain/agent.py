@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -9,6 +10,9 @@ from typing import Any, Literal
 from domain import ids
 
 Effect = Literal["read", "idempotent", "write"]
+
+NAME, AGENT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[A-Za-z0-9_.-]{1,64}")
+LONGEST_TOOL_S = 86_400.0
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,14 @@ class Tool:
     effect: Effect = "write"
     timeout_s: float = 30.0
 
+    def __post_init__(self) -> None:
+        if not NAME.fullmatch(self.name):
+            raise ValueError(f"tool {self.name!r}: a name is 1 to 64 letters, digits, _ and -")
+        if not 0 < self.timeout_s <= LONGEST_TOOL_S:
+            raise ValueError(
+                f"tool {self.name!r}: timeout_s must be above 0 and at most {LONGEST_TOOL_S:g}, not {self.timeout_s}"
+            )
+
 
 @dataclass(frozen=True)
 class Agent:
@@ -46,6 +58,8 @@ class Agent:
     options: dict[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        if not AGENT_NAME.fullmatch(self.name):
+            raise ValueError(f"agent {self.name!r}: a name is 1 to 64 letters, digits, _, . and -")
         if not 1 <= self.max_steps <= ids.MAX_STEPS:
             raise ValueError(f"agent {self.name!r}: max_steps must be 1 to {ids.MAX_STEPS}, not {self.max_steps}")
         names = [tool.name for tool in self.tools]

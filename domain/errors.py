@@ -1,4 +1,4 @@
-"""Every error of ours.
+"""The errors that cross layers. (Those of one program's start are where they are raised.)
 
 EverthreadError
 ├── InputRefusedError            what was sent cannot be accepted; says the field, the value, the rule, the remedy
@@ -7,6 +7,7 @@ EverthreadError
 ├── UnknownAgentError            no agent of that name in the catalog
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
+│   │   └── ContextTooLongError  the model cannot take so much at once
 │   └── ModelUnavailableError    for now: the same call may succeed later
 ├── StoreError                   the store could not do it
 │   └── StoreBusyError           another process owns the embedded store
@@ -45,6 +46,10 @@ class ModelError(EverthreadError):
 
 class ModelRefusedError(ModelError):
     """The provider refused for good: the same call would fail again."""
+
+
+class ContextTooLongError(ModelRefusedError):
+    """The model cannot take so much at once."""
 
 
 class ModelUnavailableError(ModelError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Generic, Literal, TypeVar
+from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -11,13 +11,17 @@ _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd")
 
 T = TypeVar("T")
 
-Role = Literal["user", "assistant", "tool"]
-# `pending` is open: the prompt waits or its turn runs, the answer streams, the tool runs. All others are final.
-Status = Literal["pending", "answered", "complete", "failed", "refused"]
+# What is stored is read as text, so that a row of a newer release does not stop an older one.
+Role = str  # user, assistant, tool
+# `pending` is open: the prompt waits or its turn runs, the answer streams, the tool runs. All others are final:
+# answered (a prompt), complete (an answer, a result), failed, refused.
+Status = str
 
 
 class ToolCall(BaseModel):
     """A call as the model wrote it; `arguments` is its JSON text, which may be invalid."""
+
+    model_config = ConfigDict(extra="allow")
 
     call_id: str
     name: str
@@ -26,6 +30,8 @@ class ToolCall(BaseModel):
 
 class Usage(BaseModel):
     """Tokens, as the provider counted them."""
+
+    model_config = ConfigDict(extra="allow")
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
@@ -65,6 +71,8 @@ class Message(BaseModel):
     error: str | None = None
     usage: Usage | None = None
     digest: str | None = None  # of a prompt: tells another text under the same id
+    answer: str | None = None  # of a prompt that is answered: the id of its last answer
+    refers_to: str | None = None  # of a refusal: the prompt id it was about
     metadata: dict[str, Any] = Field(default_factory=dict)
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same

@@ -70,7 +70,7 @@ class PlannedCall(Wire):
 
     call_id: str
     tool: str
-    effect: Effect = "read"
+    effect: Effect = "write"  # the safe side, should it ever be missing
     timeout_s: float = 30.0
 
 

@@ -31,7 +31,13 @@ WAITING_CHARS = 80
 ROLL_EVENTS, ROLL_BYTES, ROLL_SIGNALS, ROLL_UPDATES = 8_000, 8_000_000, 8_000, 1_500
 
 
-class Waiting(BaseModel):
+class Kept(BaseModel):
+    """Part of the state. Fields of a newer release are kept, in case it comes back."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Waiting(Kept):
     """A prompt that waits. `prompt` is None once it is saved and too large, or one too many, to be carried."""
 
     id: str
@@ -44,7 +50,7 @@ class Waiting(BaseModel):
     saved: bool = False
 
 
-class Running(BaseModel):
+class Running(Kept):
     """The turn that runs and how far it got: the next model call is `step`."""
 
     prompt_id: str
@@ -58,7 +64,7 @@ class Running(BaseModel):
     expect: list[str] = Field(default_factory=list)
 
 
-class Shown(BaseModel):
+class Shown(Kept):
     """A turn as the details page of the thread shows it."""
 
     turn: int
@@ -67,10 +73,8 @@ class Shown(BaseModel):
     status: str
 
 
-class ThreadState(BaseModel):
+class ThreadState(Kept):
     """Everything the thread must remember."""
-
-    model_config = ConfigDict(extra="allow")
 
     version: int = VERSION
     epoch: int = 0  # 0: not opened yet
@@ -84,7 +88,7 @@ class ThreadState(BaseModel):
     recent: dict[str, str] = Field(default_factory=dict)  # prompt id → digest, oldest first
     refusals: list[Refusal] = Field(default_factory=list)
     unlisted_refusals: int = 0
-    status: Literal["active", "failed"] = "active"
+    status: str = "active"  # or failed
     shown: list[Shown] = Field(default_factory=list)
 
     # --- prompts in
@@ -186,7 +190,9 @@ class ThreadState(BaseModel):
     def end_turn(self, answer: str, status: Literal["answered", "failed"]) -> None:
         """The running turn has ended and its end is in the store."""
         assert self.running is not None
-        ended = Shown(turn=self.running.turn, prompt=self.running.preview, answer=preview(answer, SHOWN_CHARS), status=status)
+        ended = Shown(
+            turn=self.running.turn, prompt=self.running.preview, answer=preview(answer, SHOWN_CHARS), status=status
+        )
         self.shown = [*self.shown, ended][-SHOWN_TURNS:]
         self.running = None
 

@@ -9,7 +9,10 @@ from pydantic_core import to_json
 
 
 class Wire(BaseModel):
-    """A model whose JSON leaves out what equals the default. Fields are only ever added, with defaults."""
+    """A model whose JSON leaves out what equals the default, except `v`, its version.
+
+    Fields are only ever added, with defaults, and a default never changes: what was left out years ago is read by it.
+    """
 
     model_config = ConfigDict(extra="ignore")
 
@@ -24,7 +27,11 @@ class Wire(BaseModel):
     @model_serializer(mode="wrap")
     def _compact(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         defaults, whole = self._defaults, handler(self)
-        return {name: value for name, value in whole.items() if name not in defaults or getattr(self, name) != defaults[name]}
+        return {
+            name: value
+            for name, value in whole.items()
+            if name == "v" or name not in defaults or getattr(self, name) != defaults[name]
+        }
 
 
 def json_size(value: Any) -> int:

@@ -46,8 +46,6 @@ async def ticking(events: EventLog, thread: str) -> AsyncGenerator[Event | None,
 
 
 async def answer_text(store: Store, prompt: Message) -> str:
-    """The text of the turn's last answer."""
-    page = await store.page(prompt.thread, cursor=None, limit=200, newest_first=True)
-    answers = [row for row in page.items if row.prompt_id == prompt.prompt_id and row.role == "assistant" and row.final]
-    return max(answers, key=lambda row: row.seq).text if answers else ""
-
+    """The text of the last answer to a prompt that is answered."""
+    rows = await store.get([prompt.answer]) if prompt.answer else []
+    return rows[0].text if rows else ""

@@ -26,7 +26,7 @@ Health = Callable[[], Awaitable[dict[str, Any]]]
 
 def make_app(store: Store, health: Health, version: str) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does."""
-    app = FastAPI(title="Everthread", version=version, docs_url="/api/docs", openapi_url="/api/openapi.json")
+    app = FastAPI(title="Everthread", version=version, docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_refuse_foreigners)
     app.add_exception_handler(InputRefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
@@ -60,13 +60,19 @@ def make_app(store: Store, health: Health, version: str) -> FastAPI:
 
 async def _refuse_foreigners(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:
     """Web pages can reach loopback: a page of another site shows by its Host (after DNS rebinding) or its Origin."""
-    host = urlsplit(f"//{request.headers.get('host', '')}").hostname
-    origin = request.headers.get("origin")
+    host, origin = _hostname(f"//{request.headers.get('host', '')}"), request.headers.get("origin")
     if host not in LOOPBACK:
         return _problem(403, "Foreign host", f"Host {host!r} is not this machine; use http://127.0.0.1.")
-    if origin is not None and urlsplit(origin).hostname not in LOOPBACK:
+    if origin is not None and _hostname(origin) not in LOOPBACK:
         return _problem(403, "Foreign origin", f"Pages of {origin!r} may not read this gateway.")
     return await call_next(request)
+
+
+def _hostname(address: str) -> str | None:
+    try:
+        return urlsplit(address).hostname
+    except ValueError:
+        return None
 
 
 async def _refused(_: Request, error: Exception) -> Response:

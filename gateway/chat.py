@@ -14,13 +14,14 @@ from prompt_toolkit.formatted_text import ANSI
 from activities.ports import EventLog, Store
 from client.threads import Threads
 from domain import ids
-from domain.errors import EverthreadError
+from domain.errors import EverthreadError, UnavailableError
 from domain.events import Event
 from domain.messages import Message
-from domain.prompts import ThreadStart, read_prompt
+from domain.prompts import Prompt, ThreadStart, read_prompt
 from gateway.answers import answer_text, ticking
 from gateway.transcript import BOLD, PLAIN, Transcript
 
+RESEND_S = 2.0
 RECALLED_ROWS = 40  # of a thread that is opened again
 
 
@@ -97,6 +98,8 @@ class Chat:
             await self._close_input()
         self._transcript.show(event)
         if event.kind == "turn.finished":
+            if event.data["status"] == "answered" and event.data["message_id"] != self._transcript.shown:
+                await self._show_ended_prompt(str(prompt_id))  # it was whole before we listened
             self._unended.discard(str(prompt_id))
 
     async def _look_after_lost_ends(self) -> None:
@@ -106,6 +109,10 @@ class Chat:
             if row.final:
                 await self._show_ended(row)
                 self._unended.discard(row.prompt_id)
+
+    async def _show_ended_prompt(self, prompt_id: str) -> None:
+        for row in await self._store.get([ids.message_id(self._thread, prompt_id, "prompt")]):
+            await self._show_ended(row)
 
     async def _show_ended(self, row: Message) -> None:
         if row.status == "answered":
@@ -119,12 +126,22 @@ class Chat:
         self._unended.add(prompt_id)
         self._update()
         try:
-            prompt = read_prompt({"id": prompt_id, "content": text})
-            await self._threads.submit(self._thread, prompt, self._start)
+            await self._submit(read_prompt({"id": prompt_id, "content": text}))
         except EverthreadError as error:
             self._unended.discard(prompt_id)
             self._transcript.note(f"refused: {error}")
             self._update()
+
+    async def _submit(self, prompt: Prompt) -> None:
+        """Send it until it is taken or refused: under one id, so that it is taken once."""
+        while True:
+            try:
+                await self._threads.submit(self._thread, prompt, self._start)
+            except UnavailableError:
+                self._transcript.note("Temporal does not answer; your prompt is sent again …")
+                await asyncio.sleep(RESEND_S)
+            else:
+                return
 
     async def _read(self) -> str | None:
         """A line from the user. Returns None if a prompt from elsewhere took the input line away."""

@@ -11,6 +11,7 @@ from domain.events import Event
 from domain.messages import preview
 
 DIM, BOLD, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
+_CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 UP_AND_CLEAR = "\x1b[{rows}A\r\x1b[J"
 
 
@@ -19,21 +20,23 @@ class Transcript:
 
     def __init__(self, write: Callable[[str], None], size: Callable[[], tuple[int, int]]) -> None:
         self._write = write
+        self.shown: str | None = None  # the last message that was shown to its end
         self._size = size
         self._message: str | None = None  # the one whose text is on the screen, unended
         self._attempt = 0
         self._text = ""
+        self._agent = "assistant"
 
     def prompt(self, text: str, author: str | None) -> None:
         """A prompt that was not typed here."""
-        self._line(f"{BOLD}{author or 'you'} ›{PLAIN} {text}")
+        self._line(f"{BOLD}{printable(author or 'you')} ›{PLAIN} {printable(text)}")
 
     def answer(self, agent: str, text: str) -> None:
         """An answer that is whole already."""
-        self._line(f"{BOLD}{agent} ›{PLAIN} {text}")
+        self._line(f"{BOLD}{agent} ›{PLAIN} {printable(text) or '(no text)'}")
 
     def note(self, text: str) -> None:
-        self._line(f"{DIM}{text}{PLAIN}")
+        self._line(f"{DIM}{printable(text)}{PLAIN}")
 
     def show(self, event: Event) -> None:
         """What an event means for the reader; prompts are shown by whoever knows who typed them."""
@@ -50,7 +53,11 @@ class Transcript:
             case "message.finished" if data["message_id"] == self._message:
                 self._end()
             case "model.retrying":
-                self.note(f"the model cannot answer now: {preview(data['error'], 200)} · again in {data['retry_in_s']:g} s")
+                self._take_back()
+                self._message = None
+                self.note(
+                    f"the model cannot answer now: {preview(data['error'], 200)} · again in {data['retry_in_s']:g} s"
+                )
             case "tool.started":
                 self.note(f"· {data['tool']} …")
             case "turn.finished" if data["status"] == "failed":
@@ -67,6 +74,7 @@ class Transcript:
         self._agent = data.get("agent") or "assistant"
 
     def _continue(self, text: str) -> None:
+        text = printable(text)
         if text and not self._text:
             self._write(f"{BOLD}{self._agent} ›{PLAIN} ")
         self._text += text
@@ -75,6 +83,7 @@ class Transcript:
     def _end(self) -> None:
         if self._text:
             self._write("\n" if not self._text.endswith("\n") else "")
+            self.shown = self._message
         self._message, self._text = None, ""
 
     def _take_back(self) -> None:
@@ -82,9 +91,7 @@ class Transcript:
         if not self._text:
             return
         columns, screen = self._size()
-        rows = sum(
-            max(1, -(-get_cwidth(line) // columns)) for line in f"{self._agent} › {self._text}".split("\n")
-        )
+        rows = sum(max(1, -(-get_cwidth(line) // columns)) for line in f"{self._agent} › {self._text}".split("\n"))
         if rows < screen:
             self._write(UP_AND_CLEAR.format(rows=rows - 1) if rows > 1 else "\r\x1b[J")
         else:
@@ -95,3 +102,8 @@ class Transcript:
         if self._text:
             self._end()
         self._write(f"{text}\n")
+
+
+def printable(text: str) -> str:
+    """Text from outside without what would drive the terminal."""
+    return text.translate(_CONTROLS)

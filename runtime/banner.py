@@ -57,7 +57,7 @@ def things_to_try(facts: Facts, thread: str) -> str:
 def _parts(facts: Facts) -> list[str]:
     parts = {
         "Temporal": facts.temporal + (f" · Web UI {facts.ui}" if facts.ui else ""),
-        "Gateway": f"{facts.gateway}/api/threads · {facts.gateway}/api/docs",
+        "Gateway": f"{facts.gateway}/api/threads",
         "Store": facts.store,
         "Model": facts.model,
         "": facts.model_reason,

@@ -41,6 +41,7 @@ from runtime.settings import Settings, SettingsError, load
 VERSION = "0.1.0"
 OWNER = "local"  # whoever sits at this machine
 DOOR = "chat"
+DEMO_AGENT = "timekeeper"  # it has a tool
 UNENDED_SHOWN, UNENDED_KEPT = 5, 1_000
 HEALTH_TIMEOUT = timedelta(seconds=5)
 
@@ -87,7 +88,7 @@ def main(options: Options) -> int:
 
 async def _run(options: Options, settings: Settings) -> None:
     thread = read_thread_id(options.thread) if options.thread is not None else None
-    registry = discover(options.agent or settings.agent)
+    registry = discover(options.agent or (DEMO_AGENT if options.demo else settings.agent))
     try:
         logs.setup(settings.log_level, settings.data_dir / "logs" / "everthread.log")
     except OSError as error:
@@ -106,7 +107,10 @@ async def _run(options: Options, settings: Settings) -> None:
         )
         await stack.enter_async_context(worker)
         app = make_app(store, _health(client, worker), VERSION)
-        await stack.enter_async_context(serve(app, settings.host, settings.port))
+        try:
+            await stack.enter_async_context(serve(app, settings.host, settings.port))
+        except OSError as error:
+            raise SetupError(f"EVERTHREAD_PORT: {settings.port} cannot be used: {error.strerror}") from error
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         system = _System(options, settings, choice, threads, ports, machine)
         await system.go_on_with_unended()
@@ -136,8 +140,10 @@ class _System:
             _say(f"  {row.thread}: {preview(row.text, 60)}")
         if len(unended) > UNENDED_SHOWN:
             _say(f"  and {len(unended) - UNENDED_SHOWN} more")
-        for thread in dict.fromkeys(row.thread for row in unended):
-            await self.threads.ensure_running(thread)
+        threads = dict.fromkeys(row.thread for row in unended)
+        for problem in await asyncio.gather(*map(self.threads.ensure_running, threads), return_exceptions=True):
+            if problem is not None:
+                _say(f"  {problem}")
 
     @property
     def is_filter(self) -> bool:
@@ -176,10 +182,13 @@ class _System:
         if self.options.new:
             return None
         page = await self.ports.store.page_threads(cursor=None, limit=20)
-        return next((record.thread for record in page.items if record.metadata.get("door") == DOOR), None)
+        agent = self.ports.catalog.default
+        mine = (r.thread for r in page.items if r.metadata.get("door") == DOOR and r.agent == agent)
+        return next(mine, None)
 
     def _start(self) -> ThreadStart:
-        return ThreadStart(agent=self.options.agent, owner=OWNER, metadata={"door": DOOR})
+        door = "pipe" if self.is_filter else DOOR
+        return ThreadStart(agent=self.ports.catalog.default, owner=OWNER, metadata={"door": door})
 
     def _facts(self, thread: str | None) -> banner.Facts:
         settings = self.settings

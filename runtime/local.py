@@ -58,7 +58,10 @@ async def start(settings: Settings, *, demo: bool, say: Callable[[str], None]) -
         starts = [] if settings.temporal_address else [_start_temporal(settings, pids)]
         if choice.base_url is None:
             starts.append(_start_model(settings, choice, pids))
-        say("Starting Temporal" + (f" and {'the demo' if demo else 'the local model'} …" if choice.base_url is None else " …"))
+        say(
+            "Starting Temporal"
+            + (f" and {'the demo' if demo else 'the local model'} …" if choice.base_url is None else " …")
+        )
         children = await asyncio.gather(*starts, return_exceptions=True)
         running = [child for child in children if isinstance(child, Child)]
         for child in running:
@@ -69,7 +72,13 @@ async def start(settings: Settings, *, demo: bool, say: Callable[[str], None]) -
         if choice.base_url is None:
             choice = replace(choice, base_url=running[-1].url)
         ui = None if settings.temporal_address else f"http://{LOOPBACK}:{settings.temporal_ui_port}"
-        yield Machine(settings.temporal_address or f"{LOOPBACK}:{settings.temporal_port}", ui, choice, running, settings.data_dir / "logs")
+        yield Machine(
+            settings.temporal_address or f"{LOOPBACK}:{settings.temporal_port}",
+            ui,
+            choice,
+            running,
+            settings.data_dir / "logs",
+        )
 
 
 def temporal_binary() -> Path:
@@ -80,7 +89,10 @@ def temporal_binary() -> Path:
 def _check_ports(settings: Settings) -> None:
     wanted = {"EVERTHREAD_PORT": settings.port}
     if settings.temporal_address is None:
-        wanted |= {"EVERTHREAD_TEMPORAL_PORT": settings.temporal_port, "EVERTHREAD_TEMPORAL_UI_PORT": settings.temporal_ui_port}
+        wanted |= {
+            "EVERTHREAD_TEMPORAL_PORT": settings.temporal_port,
+            "EVERTHREAD_TEMPORAL_UI_PORT": settings.temporal_ui_port,
+        }
     for variable, port in wanted.items():
         if holder := holder_of(port):
             raise ChildError(f"port {port} is in use by {holder}: stop it, or set {variable} to a free port")
@@ -90,7 +102,14 @@ async def _start_temporal(settings: Settings, pids: PidFile) -> Child:
     state = settings.data_dir / "temporal.db"
     command = [str(temporal_binary()), "server", "start-dev", "--ip", LOOPBACK, "--port", str(settings.temporal_port)]
     command += ["--ui-port", str(settings.temporal_ui_port), "--ui-disable-news-fetch", "--log-level", "warn"]
-    command += ["--db-filename", str(state), "--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"]
+    command += [
+        "--db-filename",
+        str(state),
+        "--sqlite-pragma",
+        "journal_mode=wal",
+        "--sqlite-pragma",
+        "synchronous=normal",
+    ]
     if settings.temporal_namespace != "default":
         command += ["--namespace", settings.temporal_namespace]
     for value in DYNAMIC_CONFIG:
@@ -99,7 +118,9 @@ async def _start_temporal(settings: Settings, pids: PidFile) -> Child:
     async def listens() -> bool:
         return await _listens(settings.temporal_port)
 
-    return await Child.start("temporal", command, log_path=_log(settings, "temporal"), pids=pids, ready=listens, timeout_s=START_S)
+    return await Child.start(
+        "temporal", command, log_path=_log(settings, "temporal"), pids=pids, ready=listens, timeout_s=START_S
+    )
 
 
 async def _start_model(settings: Settings, choice: ModelChoice, pids: PidFile) -> Child:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import urlsplit
 
 from runtime.settings import Settings
 
@@ -25,6 +26,12 @@ class ModelChoice:
     context_tokens: int
 
     @property
+    def _address(self) -> str:
+        """Without a password that it may hold."""
+        parts = urlsplit(self.base_url or "")
+        return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+
+    @property
     def reason(self) -> str:
         """Why this one, and how to get a better one: one line for the banner."""
         better = "set OPENAI_API_KEY or OPENAI_BASE_URL"
@@ -32,7 +39,7 @@ class ModelChoice:
             case "openai":
                 return "OpenAI, because OPENAI_API_KEY is set; EVERTHREAD_MODEL chooses another"
             case "compatible":
-                return f"at {self.base_url}, because OPENAI_BASE_URL is set; EVERTHREAD_MODEL chooses another"
+                return f"at {self._address}, because OPENAI_BASE_URL is set; EVERTHREAD_MODEL chooses another"
             case "local":
                 return f"on this machine and toy-sized: it chats, it cannot use tools. Better: {better}"
             case "demo":

@@ -15,7 +15,9 @@ import uvicorn
 async def serve(app: Any, host: str, port: int) -> AsyncIterator[None]:
     """Serve while entered; it listens when this is entered. Raises: OSError if the port is taken."""
     listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
-    server = _Server(uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1))
+    server = _Server(
+        uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
+    )
     task = asyncio.create_task(server.serve(sockets=[listener]))
     await server.up.wait()
     try:

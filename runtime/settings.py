@@ -13,7 +13,12 @@ class Settings(BaseSettings):
     """From the environment, then from the file .env; an empty value counts as none."""
 
     model_config = SettingsConfigDict(
-        env_prefix="EVERTHREAD_", env_file=".env", env_ignore_empty=True, extra="ignore", frozen=True, populate_by_name=True
+        env_prefix="EVERTHREAD_",
+        env_file=".env",
+        env_ignore_empty=True,
+        extra="ignore",
+        frozen=True,
+        populate_by_name=True,
     )
 
     # The model

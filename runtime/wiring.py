@@ -35,7 +35,7 @@ from workflows.thread import AgentThread
 # An interrupt or a lost lease is heard within this time; a shorter one halves the throughput of the server.
 HEARTBEAT_THROTTLE = timedelta(milliseconds=750)
 STICKY_TIMEOUT = timedelta(seconds=2)  # so long does an idle thread wait for a worker that is gone
-GRACE = timedelta(seconds=2)
+GRACE = timedelta(seconds=60)  # for tools that write; model calls end at once, see activities.lease
 PROBE_TRIES = 3
 CONNECT_S = 30.0
 BUILD_ID = (
@@ -90,13 +90,16 @@ async def open_model(settings: Settings, choice: ModelChoice) -> tuple[OpenAICha
     names = await _probe(model)
     if choice.name is None:
         if not names:
-            raise SetupError(
-                f"the server at {choice.base_url} lists no models: set EVERTHREAD_MODEL to the name of one"
-            )
+            raise SetupError("the server at OPENAI_BASE_URL lists no models: set EVERTHREAD_MODEL to the name of one")
         await model.close()
-        choice = replace(choice, name=names[0])
+        choice = replace(choice, name=next((name for name in names if _chats(name)), names[0]))
         model = _model(settings, choice)
     return model, choice
+
+
+def _chats(name: str) -> bool:
+    """Whether a model's name is not one of another kind's."""
+    return not any(kind in name.lower() for kind in ("embed", "whisper", "tts", "dall-e", "moderation", "rerank"))
 
 
 def _model(settings: Settings, choice: ModelChoice) -> OpenAIChat:

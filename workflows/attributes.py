@@ -28,7 +28,12 @@ def owner_id(tenant: str, owner: str) -> str:
 
 def announce(state: ThreadState) -> None:
     """Bring the search attributes up to date, if they are not."""
-    wanted = {AGENT: state.agent, OWNER: owner_id(state.tenant, state.owner), TENANT: state.tenant, STATUS: state.status}
+    wanted = {
+        AGENT: state.agent,
+        OWNER: owner_id(state.tenant, state.owner),
+        TENANT: state.tenant,
+        STATUS: state.status,
+    }
     have: TypedSearchAttributes = workflow.info().typed_search_attributes
     changes = [key.value_set(value) for key, value in wanted.items() if (have.get(key) or "") != value]
     if changes:
@@ -48,7 +53,9 @@ def details(thread: str, state: ThreadState) -> str:
     waiting = f", {len(state.inbox)} waiting" if state.inbox else ""
     lines = [f"**{_plain(thread)}** · agent `{state.agent or '…'}` · {now}{waiting}", ""]
     for shown in state.shown:
-        lines += _turn(shown.turn, shown.prompt, shown.answer if shown.status == "answered" else f"failed: {shown.answer}")
+        lines += _turn(
+            shown.turn, shown.prompt, shown.answer if shown.status == "answered" else f"failed: {shown.answer}"
+        )
     if running:
         lines += _turn(running.turn, running.preview, "…")
     return "\n".join(lines)

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+from temporalio import workflow
 from temporalio.common import RetryPolicy
 from temporalio.workflow import ActivityCancellationType, ActivityConfig, LocalActivityConfig
+
+with workflow.unsafe.imports_passed_through():
+    from domain.agent import LONGEST_TOOL_S
 
 # Errors come with their own delay (activities.failures). This one is for a lost worker alone, and the same each time:
 # with doubling, the fifth crash in one turn would hold it up for eight seconds, the seventh for half a minute.
@@ -20,6 +24,7 @@ WRITE_HEARTBEAT = timedelta(seconds=30)  # a write tool's "unknown" is worse tha
 MODEL_LIMIT = timedelta(hours=1)  # the adapter's own limits are shorter
 TOOL_MARGIN = timedelta(seconds=30)
 RECORD_LIMIT = timedelta(seconds=30)
+
 LOCAL_WAIT = timedelta(seconds=5)  # a longer wait between local retries becomes a timer, so that the task can end
 
 
@@ -35,7 +40,7 @@ def call_model(summary: str) -> ActivityConfig:
 
 def run_tool(summary: str, timeout_s: float, *, write: bool) -> ActivityConfig:
     return ActivityConfig(
-        start_to_close_timeout=timedelta(seconds=timeout_s) + TOOL_MARGIN,
+        start_to_close_timeout=timedelta(seconds=min(timeout_s, LONGEST_TOOL_S)) + TOOL_MARGIN,
         heartbeat_timeout=WRITE_HEARTBEAT if write else MODEL_HEARTBEAT,
         retry_policy=_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,

@@ -21,7 +21,16 @@ with workflow.unsafe.imports_passed_through():
     from activities.threads import ThreadActivities
     from domain import ids
     from domain.errors import InputRefusedError
-    from domain.prompts import MAX_PROMPT_BYTES, Prompt, Receipt, ThreadStart, describe, read_prompt, read_start
+    from domain.prompts import (
+        MAX_PROMPT_BYTES,
+        Prompt,
+        Receipt,
+        ThreadStart,
+        describe,
+        read_prompt,
+        read_start,
+        read_thread_id,
+    )
     from domain.steps import CheckpointRequest, OpenRequest, SaveRequest, StepResult
     from domain.thread import INLINE_INBOX_BYTES, ThreadState, Waiting, must_roll, upgrade
     from workflows import attributes, options, turn
@@ -37,14 +46,16 @@ class AgentThread:
     @workflow.init
     def __init__(self, *inputs: Any) -> None:
         info = workflow.info()
-        self._thread = ids.thread_of(info.workflow_id) or info.workflow_id
+        self._thread = ids.thread_of(info.workflow_id) or f"?{info.workflow_id}"
         self._start = ThreadStart()
         self._state = ThreadState()
         self._problem: InputRefusedError | None = None
         self._saving = False
         self._signals = self._updates = 0
         try:
-            self._read_start(inputs, continued=info.continued_run_id is not None)
+            # Runs of a cron schedule and of a retry policy continue another too, with what the caller gave.
+            continued = info.continued_run_id is not None and info.attempt == 1 and not info.cron_schedule
+            self._read_start(inputs, continued=continued)
         except InputRefusedError as error:
             self._problem = error
 
@@ -53,6 +64,7 @@ class AgentThread:
             raise InputRefusedError(
                 f"workflow id {describe(self._thread)}: a thread's is {ids.WORKFLOW_PREFIX}<thread_id>"
             )
+        read_thread_id(self._thread)
         value = one_value(inputs, "AgentThread") if inputs else None
         # Only a run that continues another may bring state: a caller could forge budgets with it.
         if continued and isinstance(value, dict) and "state" in value:
@@ -178,7 +190,7 @@ class AgentThread:
         running = self._state.running
         assert running is not None
         done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan)
-        running.expect = [*running.expect, result.message_id, *done]
+        running.expect = [result.message_id, *done]  # of this step; those of earlier ones follow from their plans
         running.prompt = None
         running.step += 1
 
@@ -260,9 +272,7 @@ class AgentThread:
         """Continue as new with everything; what comes in meanwhile is in the state that is carried."""
         await workflow.wait_condition(self._small_enough)
         state = self._state
-        request = CheckpointRequest(
-            thread=self._thread, epoch=state.epoch, turn=state.next_turn, state=state.carried()
-        )
+        request = CheckpointRequest(thread=self._thread, epoch=state.epoch, turn=state.next_turn, state=state.carried())
         await workflow.execute_local_activity_method(
             ThreadActivities.save_checkpoint, request, **options.short("checkpoint")
         )

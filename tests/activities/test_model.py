@@ -154,6 +154,18 @@ async def test_a_retried_call_does_not_double_the_text(steps: Steps) -> None:
     assert started == [fence(1, 0, 1), fence(1, 0, 2)]
 
 
+async def test_a_new_attempt_begins_with_an_empty_text(steps: Steps) -> None:
+    """Or else who reads the row meanwhile would see the dead attempt's words."""
+    await failure(1, steps.call(FakeModel(["Hel", ModelUnavailableError("cut off")])), steps.request())
+    await steps.store.amend(steps.answer_id, fence(1, 0, 1), {"text": "Hel"})  # as saved once a second
+    model = FakeModel([PAUSE, completion()])
+    call = asyncio.create_task(run(2, steps.call(model), steps.request()))
+    await model.paused.wait()
+    assert (await steps.answer()).text == ""
+    model.go.set()
+    await call
+
+
 async def test_of_two_attempts_side_by_side_the_later_wins(steps: Steps) -> None:
     """The first was stopped, and goes on when the second has ended."""
     slow, quick = FakeModel(["old", PAUSE, completion("old")]), FakeModel([completion("new")])

@@ -146,6 +146,6 @@ def test_a_thread_id_is_short_printable_and_no_path(text: str) -> None:
 @given(any_json)
 def test_a_value_is_described_safely(value: Any) -> None:
     shown = describe(value)
-    assert shown.isascii()
+    assert shown.replace("…", "").isascii()
     assert shown.isprintable()
     assert len(shown) < 100

@@ -110,6 +110,23 @@ async def test_what_waits_is_carried_across_a_roll(rolling: System, thread: str)
     assert all(run[0].ByteSize() < 400_000 for run in runs)
 
 
+async def test_a_roll_waits_until_what_waits_is_saved(rolling: System, thread: str) -> None:
+    """Everything came before the thread was open, and the server suggests to roll at once."""
+    await rolling.stop_workers()
+    handle = await rolling.start(thread)
+    names = [f"p{number}" for number in range(40)]
+    for name in names:
+        await handle.signal("prompt", {"id": name, "content": name + "x" * 64_000})
+    for _ in range(EARLY):
+        await handle.signal("prompt", {"id": "p0", "content": "p0" + "x" * 64_000})
+    rolling.model.script("Yes.", cycle=True)
+    await rolling.start_worker()
+    await rolling.ended(thread, *names, timeout_s=40)
+    runs = await rolling.runs(thread)
+    assert all(run[0].ByteSize() < 400_000 for run in runs)
+    assert [count(run, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) for run in runs] == [0] * len(runs)
+
+
 async def test_an_idle_thread_rolls_too(rolling: System, thread: str) -> None:
     """Signals that cause no turn use up the run's signals as well: at 10,000 the server takes no more."""
     await rolling.ask(thread, "Hi", id="a")
