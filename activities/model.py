@@ -302,5 +302,5 @@ def _held(row: Message | None, step: Step) -> Message:
 def _plan(agent: Agent, call: ToolCall) -> PlannedCall:
     tool = agent.tool(call.name)
     if tool is None:  # run_tool tells the model so
-        return PlannedCall(call_id=call.call_id, tool=preview(call.name, 64))
+        return PlannedCall(call_id=call.call_id, tool=preview(call.name, 64), effect="read")
     return PlannedCall(call_id=call.call_id, tool=tool.name, effect=tool.effect, timeout_s=tool.timeout_s)

@@ -68,13 +68,14 @@ class ToolActivities:
         """The result's row, held by this attempt unless final, and whether an earlier attempt had begun the call."""
         slot = f"tool:{request.index}"
         row_id = ids.message_id(request.thread, request.prompt_id, slot, branch=request.branch, step=request.step)
+        before = await self._store.get([row_id])
         record = await self._store.get_thread(request.thread)
         await self._store.insert([tool_row(request, row_id, attempt, record, self._clock())])
-        [found] = await self._store.get([row_id])  # whose insert it was
+        [found] = await self._store.get([row_id])  # another attempt's, if that came between
         row = await self._store.amend(row_id, attempt, {"updated_at": self._clock()})
         if row is None or not (row.final or row.attempt == attempt):
             raise SupersededError("a later attempt of this call holds its row")
-        return row, found.attempt != attempt
+        return row, bool(before) or found.attempt != attempt
 
     async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:
         """What the model reads, and whether it is a failure."""

@@ -185,7 +185,7 @@ async def test_refusals_are_recorded_behind_the_last_turn(keeping: Keeping) -> N
     rows = await keeping.rows()
     assert [row.error for row in rows] == [None, "Reason 0", "Reason 1", "Reason 2", None]
     assert {row.status for row in rows[1:4]} == {"refused"}
-    assert rows[1].metadata == {"of": "x"}
+    assert rows[1].refers_to == "x"
 
 
 # --- save_checkpoint

@@ -151,7 +151,8 @@ async def test_a_late_attempt_does_not_run_the_tool(calls: Calls) -> None:
 async def test_a_result_is_cut_to_a_length_that_a_model_can_read(calls: Calls) -> None:
     request = await calls.planned("look", '{"what": "' + "x" * 2 * MAX_RESULT_CHARS + '"}')
     await run(1, calls.run_tool, request)
-    assert len((await calls.result()).text) == MAX_RESULT_CHARS
+    text = (await calls.result()).text
+    assert text[MAX_RESULT_CHARS:] == f"\n[cut: {MAX_RESULT_CHARS} of 200007 characters]"
 
 
 @pytest.mark.parametrize(

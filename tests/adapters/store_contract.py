@@ -202,6 +202,8 @@ class StoreContract:
             error="why",
             usage=Usage(prompt_tokens=3, completion_tokens=2**40),
             digest="d",
+            answer="a",
+            refers_to="r",
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
             raw={"id": "x"},
             result={"message_id": "m"},

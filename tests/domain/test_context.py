@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import ids
-from domain.context import ChatMessage, build_context, close_calls, estimate_tokens
+from domain.context import ChatMessage, build_context, close_calls, estimate_tokens, text_tokens
 from domain.messages import Message, ToolCall
 
 INSTRUCTIONS = "Be brief."
@@ -153,3 +154,17 @@ def test_results_stand_behind_their_own_call_in_the_order_of_the_calls() -> None
 def test_an_agent_without_instructions_sends_no_system_message() -> None:
     running = [row(1, 0, 0, "user", status="pending", text="hello")]
     assert [message.role for message in build_context("  ", [], running, PLENTY)] == ["user"]
+
+
+@pytest.mark.parametrize(
+    ("text", "measured"),
+    [
+        ("Привет, как дела? Сегодня хорошая погода. " * 20, 620),
+        ("今天天气很好，我们去公园散步吧。" * 20, 620),
+        ("The quick brown fox jumps over the lazy dog. " * 20, 200),
+        ('{"a": [1, 2.5, null]} ' * 20, 260),
+    ],
+)
+def test_an_estimate_of_tokens_is_not_below_what_a_small_model_takes(text: str, measured: int) -> None:
+    """`measured`: tokens as SmolLM2-135M counted them."""
+    assert text_tokens(text) >= measured

@@ -42,7 +42,7 @@ def test_what_equals_its_default_does_not_travel() -> None:
     """Every byte of a request is in the history for ever."""
     request = StepRequest(thread="t", epoch=1, prompt_id="p", turn=1, agent="a")
     sent = request.model_dump_json()
-    assert sent == '{"thread":"t","epoch":1,"prompt_id":"p","turn":1,"agent":"a"}'
+    assert sent == '{"v":1,"thread":"t","epoch":1,"prompt_id":"p","turn":1,"agent":"a"}'
     assert StepRequest.model_validate_json(sent) == request
 
 

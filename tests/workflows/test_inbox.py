@@ -116,7 +116,7 @@ async def test_an_id_used_for_another_text_is_recorded_for_a_signal(system: Syst
     await system.threads.signal(thread, Prompt(id="a", content="Bye"))
     [refused] = await system.refused(thread)
     assert refused.text == "Bye"
-    assert refused.metadata == {"of": "a"}
+    assert refused.refers_to == "a"
     assert "used before for another text" in (refused.error or "")
     assert (await system.prompt(thread, "a")).text == "Hi"
     [event] = system.events.of(thread, "prompt.refused")
@@ -133,7 +133,7 @@ async def test_an_old_id_with_another_text_is_recorded_even_beyond_the_threads_m
         await busy(system, thread)
     await system.submit(thread, "Bye", id="old")
     [refused] = await system.refused(thread)
-    assert (refused.text, refused.metadata) == ("Bye", {"of": "old"})
+    assert (refused.text, refused.refers_to) == ("Bye", "old")
     assert (await system.prompt(thread, "old")).text == "Hi"
     await system.idle(thread)
     assert "Bye" not in [request.body["messages"][-1]["content"] for request in system.model.requests]

@@ -1,0 +1,89 @@
+"""What a terminal shows of a thread's events: all of an answer, once, and nothing that drives the terminal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from domain.events import Event, EventKind
+from gateway.transcript import Transcript
+
+
+class Screen:
+    """Lines as a terminal of 80 × 24 would show them, for the few sequences that are sent to it."""
+
+    def __init__(self) -> None:
+        self.lines = [""]
+
+    def write(self, text: str) -> None:
+        text = text.replace("\x1b[1m", "").replace("\x1b[2m", "").replace("\x1b[0m", "")
+        while text:
+            if text.startswith("\r\x1b[J"):
+                self.lines[-1], text = "", text[4:]
+            elif text.startswith("\x1b["):
+                rows, _, text = text[2:].partition("A")
+                del self.lines[len(self.lines) - int(rows) :]
+            elif text.startswith("\n"):
+                self.lines.append("")
+                text = text[1:]
+            else:
+                self.lines[-1] += text[0]
+                text = text[1:]
+
+    @property
+    def text(self) -> str:
+        return "\n".join(self.lines)
+
+
+def told(*events: tuple[EventKind, dict[str, Any]]) -> Screen:
+    screen = Screen()
+    transcript = Transcript(screen.write, lambda: (80, 24))
+    for number, (kind, data) in enumerate(events):
+        transcript.show(Event(id=f"e.{number}", kind=kind, data=data))
+    return screen
+
+
+def started(attempt: int = 1) -> tuple[EventKind, dict[str, Any]]:
+    return "message.started", {"message_id": "m", "attempt": attempt, "agent": "poet"}
+
+
+def delta(text: str, attempt: int = 1) -> tuple[EventKind, dict[str, Any]]:
+    return "message.delta", {"message_id": "m", "attempt": attempt, "text": text}
+
+
+FINISHED: tuple[EventKind, dict[str, Any]] = ("message.finished", {"message_id": "m", "attempt": 1})
+RETRYING: tuple[EventKind, dict[str, Any]] = ("model.retrying", {"message_id": "m", "error": "away", "retry_in_s": 1.0})
+
+
+def test_an_answer_is_shown_as_it_comes() -> None:
+    assert told(started(), delta("Hello "), delta("Ada."), FINISHED).text == "poet › Hello Ada.\n"
+
+
+def test_text_of_a_cut_off_attempt_is_taken_back() -> None:
+    screen = told(started(), delta("Hello wor\nld"), started(2), delta("Hello Ada.", 2), FINISHED)
+    assert screen.text.count("Hello") == 1
+
+
+def test_text_is_taken_back_also_when_a_note_comes_between() -> None:
+    screen = told(started(), delta("Hello wor"), RETRYING, started(2), delta("Hello Ada.", 2), FINISHED)
+    assert screen.text.count("Hello") == 1
+    assert "away" in screen.text
+
+
+def test_a_delta_of_an_earlier_attempt_is_not_shown() -> None:
+    screen = told(started(2), delta("old", 1), delta("new", 2), FINISHED)
+    assert screen.text == "poet › new\n"
+
+
+def test_a_late_reader_sees_what_streams_right_now() -> None:
+    streaming = {"message_id": "m", "attempt": 1, "agent": "poet", "text": "Once upon "}
+    assert told(("snapshot", {"messages": [streaming]}), delta("a time"), FINISHED).text == "poet › Once upon a time\n"
+
+
+def test_text_from_outside_does_not_drive_the_terminal() -> None:
+    screen = told(started(), delta("\x1b]0;owned\x07\x1b[2Jplain"), FINISHED)
+    assert screen.text == "poet › ]0;owned[2Jplain\n"
+
+
+def test_a_failed_turn_says_why() -> None:
+    screen = told(("turn.finished", {"status": "failed", "error": "No such model."}))
+    assert screen.text == "not answered: No such model.\n"
