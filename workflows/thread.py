@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         read_start,
         read_thread_id,
     )
-    from domain.steps import CheckpointRequest, OpenRequest, SaveRequest, StepResult
+    from domain.steps import CheckpointRequest, OpenRequest, SaveRequest, SaveResult, StepResult
     from domain.thread import INLINE_INBOX_BYTES, ThreadState, Waiting, must_roll, upgrade
     from workflows import attributes, options, turn
     from workflows.inputs import one_value
@@ -76,6 +76,15 @@ class AgentThread:
     async def run(self, *inputs: Any) -> None:
         if self._problem is not None:
             await self._refuse_start(self._problem)
+        try:
+            await self._live()
+        except BaseException as error:
+            if is_cancelled_exception(error):
+                await self._save_all()
+            raise
+
+    async def _live(self) -> None:
+        """Work until the history is long enough, then go on in a new run."""
         if not self._state.epoch:
             await self._open()
         self._show()
@@ -217,19 +226,34 @@ class AgentThread:
         while True:
             await workflow.wait_condition(lambda: bool(self._state.unsaved()))
             batch = _batch(self._state.unsaved())
-            request = SaveRequest(
-                thread=self._thread, prompts=[w.prompt for w in batch if w.prompt], places=[w.place for w in batch]
-            )
             self._saving = True
-            result = await workflow.execute_local_activity_method(
-                ThreadActivities.save_prompts, request, **options.short(f"{len(batch)} waiting")
-            )
+            result = await self._save(batch)
             self._saving = False
             waiting = {w.id: w for w in self._state.inbox}
             for prompt_id in result.conflicts:
                 if prompt_id in waiting:
                     self._refuse_conflict(prompt_id, waiting[prompt_id].preview)
             self._state.saved([w.id for w in batch], [*result.duplicates, *result.conflicts])
+
+    async def _save_all(self) -> None:
+        """The run was cancelled: the store keeps what it took and did not answer, and the next run goes on with it."""
+        if running := self._state.running:
+            self._state.inbox.insert(
+                0, Waiting(id=running.prompt_id, digest=running.digest, place=0, prompt=running.prompt)
+            )
+            self._state.running = None
+        while unsaved := [waiting for waiting in self._state.inbox if waiting.prompt and not waiting.saved]:
+            batch = _batch(unsaved)
+            await self._save(batch)
+            self._state.saved([waiting.id for waiting in batch], [])
+
+    async def _save(self, batch: list[Waiting]) -> SaveResult:
+        request = SaveRequest(
+            thread=self._thread, prompts=[w.prompt for w in batch if w.prompt], places=[w.place for w in batch]
+        )
+        return await workflow.execute_local_activity_method(
+            ThreadActivities.save_prompts, request, **options.short(f"{len(batch)} waiting")
+        )
 
     def _refuse_conflict(self, prompt_id: str, text: str) -> None:
         error = InputRefusedError(f"prompt id {prompt_id} was used before for another text; send it under a new id")

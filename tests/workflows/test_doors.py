@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import json
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
 from temporalio.client import WithStartWorkflowOperation, WorkflowFailureError, WorkflowUpdateFailedError
-from temporalio.common import RawValue, WorkflowIDConflictPolicy
+from temporalio.common import RawValue, RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from domain import ids
@@ -335,3 +336,16 @@ async def test_a_cron_schedule_cannot_bring_state(system: System, thread: str) -
     rows = await system.rows(thread)
     assert {row.status for row in rows} == {"refused"}
     assert all("state' is not a field" in str(row.error) for row in rows)
+
+
+async def test_a_retried_run_cannot_bring_state(system: System, thread: str) -> None:
+    """It continues another, but with what the caller gave."""
+    retry = RetryPolicy(maximum_attempts=3, initial_interval=timedelta(milliseconds=10))
+    await system.start(thread, {"state": {"epoch": 7, "owner": "eve"}}, retry_policy=retry)
+    assert "'state' is not a field" in (await failure_of(system, thread)).message
+    assert await system.store.get_thread(thread) is None
+
+
+async def test_a_thread_may_have_any_other_name(system: System, thread: str) -> None:
+    name = f"Gr\u00fc\u00dfe an \U0001f600 {thread} \\ %2F ?#"
+    assert await system.ask(name, "Hi") == "You said: Hi"

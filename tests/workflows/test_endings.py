@@ -271,3 +271,18 @@ async def test_prompts_wait_for_a_worker(system: System, thread: str) -> None:
         await system.threads.signal(thread, Prompt(id=name, content=name))
     await system.start_worker()
     assert [row.turn for row in await system.ended(thread, "a", "b")] == [1, 2]
+
+
+async def test_a_prompt_that_came_together_with_the_cancellation_is_not_lost(system: System, thread: str) -> None:
+    await system.ask(thread, "Hi")
+    await system.idle(thread)
+    await system.stop_workers()
+    handle = system.workflow(thread)
+    await handle.signal("prompt", {"id": "a", "content": "Hi again"})
+    await handle.cancel()
+    await system.start_worker()
+    with pytest.raises(WorkflowFailureError):
+        await asyncio.wait_for(handle.result(), 10)
+    await system.threads.ensure_running(thread)
+    [prompt] = await system.ended(thread, "a", timeout_s=3)
+    assert prompt.status == "answered"

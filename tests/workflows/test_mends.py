@@ -7,10 +7,10 @@ from datetime import timedelta
 from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.workflowservice.v1 import ResetWorkflowExecutionRequest
 
-from doubles.scripted_model import Reply
+from doubles.scripted_model import Reply, ReplyError
 from tests.system import System, said
 
-TOO_LONG = {"message": "This model's maximum context length is 10 tokens.", "code": "context_length_exceeded"}
+TOO_LONG = ReplyError(message="This model's maximum context length is 10 tokens.", code="context_length_exceeded")
 
 
 async def test_a_conversation_that_is_too_long_for_the_model_is_shortened_not_failed(
@@ -38,7 +38,7 @@ async def test_a_prompt_that_is_too_long_by_itself_fails_with_the_providers_sent
 
 async def test_a_run_that_was_reset_ends_its_turn(system: System, thread: str) -> None:
     """After a reset the attempts count from one again, below those that hold the rows."""
-    system.model.script(Reply(status=503, error={"message": "Busy"}, times=1), "Hello.")
+    system.model.script(Reply(status=503, error=ReplyError(message="Busy"), times=1), "Hello.")
     await system.submit(thread, "Hi", id="a")
     await system.ended(thread, "a")
     handle = system.workflow(thread)
