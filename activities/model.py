@@ -117,7 +117,8 @@ class ModelActivities:
         if request.step > 0:
             return None
         if request.prompt is not None:
-            await self._store.insert([prompt_row(request.thread, request.prompt, step.record, self._clock())])
+            new = prompt_row(request.thread, request.prompt, step.record, self._clock())
+            await self._store.insert([new.model_copy(update=self._place_of(step) | {"attempt": step.attempt})])
         row = next(iter(await self._store.get([step.prompt_row_id])), None)
         if row is None:
             raise NotVisibleYetError(f"prompt {request.prompt_id} is not in the store yet")
@@ -125,13 +126,18 @@ class ModelActivities:
             return StepResult(message_id=row.id, finish="conflict")
         if row.final:
             return None if row.turn == request.turn else StepResult(message_id=row.id, finish="duplicate")
-        changes = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
-        step.prompt = await self._store.amend(row.id, step.attempt, changes)
-        _held(step.prompt, step)
+        if (row.attempt, row.turn) != (step.attempt, request.turn):  # it waited, or an attempt before this one began
+            row = _held(await self._store.amend(row.id, step.attempt, self._place_of(step)), step)
+        step.prompt = row
         await self._publish(
             step, "turn.started", prompt_id=request.prompt_id, text=row.text[:HEARD_CHARS], author=row.author
         )
         return None
+
+    @staticmethod
+    def _place_of(step: Step) -> dict[str, Any]:
+        """What makes a prompt's row the turn's first."""
+        return {"turn": step.request.turn, "seq": ids.first_seq(step.request.turn), "agent": step.request.agent}
 
     async def _answer(self, step: Step) -> StepResult:
         row = await self._claim(step)

@@ -31,7 +31,7 @@ class Store(Protocol):
         """
 
     async def history(self, thread: str, before_seq: int, limit: int) -> list[Message]:
-        """The last `limit` ended rows before a place in the thread, oldest first."""
+        """The last `limit` ended rows before a place in the thread, oldest first, with what a context is made of."""
 
     async def page(self, thread: str, *, cursor: str | None, limit: int, newest_first: bool) -> Page[Message]:
         """Some of a thread's rows in order. Raises: InputRefusedError if the cursor is not one of ours."""

@@ -28,6 +28,7 @@ _INDEX_TYPES = {
 }
 _HOLDER = "holder.pid"
 _WITHOUT_RAW = edge.PayloadSelector.Exclude(["raw"])  # the provider's object is large, and rarely wanted
+_OF_CONTEXT = edge.PayloadSelector.Include(list(points.OF_CONTEXT))
 
 
 class EdgeStore:
@@ -68,7 +69,7 @@ class EdgeStore:
         where = Where(
             equal={"thread": thread}, unequal={"status": ["pending", "refused"]}, below={"seq": float(before_seq)}
         )
-        rows = self._messages.scroll(where, "seq", limit, newest_first=True)
+        rows = self._messages.scroll(where, "seq", limit, newest_first=True, fields=_OF_CONTEXT)
         return [points.message_of(payload) for _, payload in reversed(rows)]
 
     async def page(self, thread: str, *, cursor: str | None, limit: int, newest_first: bool) -> Page[Message]:
@@ -158,11 +159,18 @@ class _Shard:
         self._shard.update(edge.UpdateOperation.set_payload_by_filter(_filter(where), payload))
 
     def scroll(
-        self, where: Where, key: str, limit: int, *, newest_first: bool, start: float | None = None
+        self,
+        where: Where,
+        key: str,
+        limit: int,
+        *,
+        newest_first: bool,
+        start: float | None = None,
+        fields: edge.PayloadSelector = _WITHOUT_RAW,
     ) -> list[tuple[str, dict[str, Any]]]:
         direction = edge.Direction.Desc if newest_first else edge.Direction.Asc
         order = edge.OrderBy(key, direction, start_from=start)
-        request = edge.ScrollRequest(limit=limit, filter=_filter(where), with_payload=_WITHOUT_RAW, order_by=order)
+        request = edge.ScrollRequest(limit=limit, filter=_filter(where), with_payload=fields, order_by=order)
         records, _ = self._shard.scroll(request)
         return [(str(record.id), record.payload or {}) for record in records]
 

@@ -19,6 +19,11 @@ from domain.messages import Message, ThreadRecord
 
 MESSAGES, RECORDS = "messages", "records"
 SPARSE_VECTOR = "bm25"
+# What a model call's context is made of: a hundred rows a call, so no more is read than that.
+OF_CONTEXT = (
+    *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),
+    *("call_id", "name", "author", "agent"),
+)
 KEPT_AS_TEXT = ("raw", "result", "metadata")
 TIMES = ("created_at", "updated_at")
 TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row

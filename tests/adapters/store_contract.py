@@ -241,7 +241,9 @@ class StoreContract:
         provided = row(thread, status="complete", raw={"id": "x"}, result={"message_id": "m"})
         await store.insert([provided])
         listed = (await store.page(thread, cursor=None, limit=9, newest_first=True)).items
-        assert listed == await store.history(thread, 9, 9) == [provided.model_copy(update={"raw": None})]
+        assert listed == [provided.model_copy(update={"raw": None})]
+        [of_context] = await store.history(thread, 9, 9)
+        assert (of_context.text, of_context.raw) == (provided.text, None)
         assert await store.amend(provided.id, 1, {}) == listed[0]
         assert await store.get([provided.id]) == [provided]
 
