@@ -21,7 +21,7 @@ from activities.deltas import DeltaWriter
 from activities.failures import retry_delay, translated
 from activities.lease import Lease, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
-from activities.rows import answer_row, prompt_row
+from activities.rows import answer_row, held, prompt_row
 from domain import ids
 from domain.agent import Agent
 from domain.context import build_context, text_tokens
@@ -127,7 +127,7 @@ class ModelActivities:
         if row.final:
             return None if row.turn == request.turn else StepResult(message_id=row.id, finish="duplicate")
         if (row.attempt, row.turn) != (step.attempt, request.turn):  # it waited, or an attempt before this one began
-            row = _held(await self._store.amend(row.id, step.attempt, self._place_of(step)), step)
+            row = held(await self._store.amend(row.id, step.attempt, self._place_of(step)), step.attempt)
         step.prompt = row
         await self._publish(
             step, "turn.started", prompt_id=request.prompt_id, text=row.text[:HEARD_CHARS], author=row.author
@@ -156,7 +156,7 @@ class ModelActivities:
         row = next(iter(await self._store.get([step.answer_id])), None)
         if row is not None and not row.final and row.attempt < step.attempt:
             row = await self._store.amend(row.id, step.attempt, {"text": "", "updated_at": self._clock()})
-        return _held(row, step)
+        return held(row, step.attempt)
 
     async def _ask(self, step: Step) -> Completion:
         """The model's answer, with less of the conversation where all that should fit does not."""
@@ -287,7 +287,7 @@ class ModelActivities:
         request, now = step.request, self._clock()
         step.lease.check()
         ended = {"status": "answered", "answer": result.message_id, "updated_at": now}
-        row = _held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step)
+        row = held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step.attempt)
         asked = preview(row.text, 80)
         await self._store.end_turn(request.thread, request.turn, {"updated_at": now, "preview": asked})
         data: dict[str, Any] = {"prompt_id": request.prompt_id, "status": "answered", "message_id": result.message_id}
@@ -296,13 +296,6 @@ class ModelActivities:
     async def _publish(self, step: Step, kind: Any, /, **data: Any) -> None:
         common = {"turn": step.request.turn, "attempt": step.attempt, "agent": step.request.agent}
         await self._events.publish(step.request.thread, kind, common | data)
-
-
-def _held(row: Message | None, step: Step) -> Message:
-    """The row, if it is final or this attempt's. Raises: SupersededError: the retry after that is a later attempt."""
-    if row is None or not (row.final or row.attempt == step.attempt):
-        raise SupersededError("a later attempt holds the row")
-    return row
 
 
 def _plan(agent: Agent, call: ToolCall) -> PlannedCall:

@@ -1,8 +1,9 @@
-"""New rows, as activities insert them."""
+"""New rows, as activities insert them, and the right to change one."""
 
 from __future__ import annotations
 
 from domain import ids
+from domain.errors import SupersededError
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt, Refusal
 from domain.steps import StepRequest, ToolRequest
@@ -80,6 +81,16 @@ def tool_row(request: ToolRequest, message_id: str, attempt: int, record: Thread
         agent=request.agent,
     )
     return _stamped(row, record, now)
+
+
+def held(row: Message | None, attempt: int) -> Message:
+    """The row that an amendment returned, if it is final or this attempt's.
+
+    Raises: SupersededError if a later attempt holds it; the retry after that is a later attempt itself.
+    """
+    if row is None or not (row.final or row.attempt == attempt):
+        raise SupersededError("a later attempt holds the row")
+    return row
 
 
 def _stamped(row: Message, record: ThreadRecord | None, now: float) -> Message:

@@ -21,7 +21,7 @@ from temporalio import activity
 from activities.failures import translated
 from activities.lease import Lease
 from activities.ports import Catalog, EventLog, Store
-from activities.rows import tool_row
+from activities.rows import held, tool_row
 from domain import ids
 from domain.agent import Tool
 from domain.errors import NotVisibleYetError, SupersededError
@@ -72,9 +72,7 @@ class ToolActivities:
         record = await self._store.get_thread(request.thread)
         await self._store.insert([tool_row(request, row_id, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
-        row = await self._store.amend(row_id, attempt, {"updated_at": self._clock()})
-        if row is None or not (row.final or row.attempt == attempt):
-            raise SupersededError("a later attempt of this call holds its row")
+        row = held(await self._store.amend(row_id, attempt, {"updated_at": self._clock()}), attempt)
         return row, bool(before) or found.attempt != attempt
 
     async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:

@@ -18,7 +18,6 @@ from adapters.openai_request import arguments_of
 from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError
 from domain.model import Completion, ModelRequest, TextDelta
 
-OPENAI_URL = "https://api.openai.com/v1"
 NO_KEY = "none"  # what is sent to servers that want none: the SDK insists on one
 PROBE_S = 10.0  # beside the time to connect
 TAIL_S = 5.0  # for the usage, once the answer is complete

@@ -38,9 +38,8 @@ STICKY_TIMEOUT = timedelta(seconds=2)  # so long does an idle thread wait for a 
 GRACE = timedelta(seconds=60)  # for tools that write; model calls end at once, see activities.lease
 PROBE_TRIES = 3
 CONNECT_S = 30.0
-BUILD_ID = (
-    "everthread"  # else the SDK reads all that is loaded to make one up, which takes up to a second of each start
-)
+# Else the SDK reads all that is loaded to make one up, which takes up to a second of each start.
+BUILD_ID = "everthread"
 
 
 @dataclass(frozen=True)
