@@ -6,22 +6,27 @@ from typing import Annotated
 
 import typer
 
-from runtime.dev import Options, main
+from client.commands import doctor, repair, replay, threads
+from client.commands.console import Console
+from client.threads import Threads
+from runtime import settings, temporal
 
-app = typer.Typer(
-    help="Everthread: durable agent threads on Temporal.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-)
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 Thread = Annotated[
     str | None, typer.Option(help="Talk to this thread. Default: the last one, or a new one for piped input.")
 ]
 
 
 @app.callback()
-def everthread() -> None:
-    """Durable agent threads on Temporal."""
+def everthread(context: typer.Context) -> None:
+    """Durable agent threads on Temporal. TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE say which server (see .env.example)."""
+    context.obj = Console(_connect, temporal.DATA_CONVERTER, (settings.SettingsError,))
+
+
+async def _connect() -> Threads:
+    found = settings.load()
+    address = found.temporal_address or f"127.0.0.1:{found.temporal_port}"
+    return Threads(await temporal.connect(address, found.temporal_namespace), found.task_queue, found.agent)
 
 
 @app.command()
@@ -36,9 +41,16 @@ def dev(
     timeout: Annotated[float, typer.Option(help="Seconds to wait for each answer to piped input.")] = 600.0,
 ) -> None:
     """Run everything on this machine and chat. With piped input: each line a prompt, each answer on standard output."""
+    from runtime.dev import Options, main
+
     options = Options(thread, new=new, agent=agent, serve=serve, demo=demo, timeout_s=timeout)
     raise typer.Exit(main(options))
 
+
+app.command()(repair.repair)
+app.command()(replay.replay)
+app.add_typer(doctor.app, name="doctor")
+app.add_typer(threads.app, name="threads")
 
 if __name__ == "__main__":
     app()

@@ -37,6 +37,19 @@ def record_id(kind: str, *key: str) -> str:
     return _derive("record", kind, *key)
 
 
+def given_prompt_id(run_id: str, ordinal: int) -> str:
+    """The id of a prompt that came without one by the `ordinal`-th signal of a run, from 1, counting signals of any name.
+
+    It can be told from the history, so that a repaired thread does not take the prompt for another.
+    """
+    return record_id("given", run_id, str(ordinal))
+
+
+def updated_prompt_id(thread: str, update_id: str) -> str:
+    """The id of a prompt that came without one by an update: the update's own id makes it idempotent, across runs too."""
+    return record_id("given", thread, update_id)
+
+
 def seq(turn: int, step: int, ordinal: int) -> int:
     """The place of a message in its thread; sorting by it gives the order of the conversation."""
     return turn * _TURN + step * _STEP + ordinal

@@ -1,0 +1,98 @@
+"""What the commands share: the connection, one-line errors, output for people and for programs, progress."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, NoReturn
+
+import typer
+from temporalio.converter import DataConverter
+from temporalio.service import RPCError
+
+from client.threads import Threads
+from domain.errors import EverthreadError, SetupError
+from domain.messages import preview
+
+# Exit status: the answer is bad news; there is no answer; Ctrl-C.
+FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
+REPORT_EVERY = 1_000
+CONNECT_S = 10.0
+ERROR_CHARS = 400
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+
+
+@dataclass(frozen=True)
+class Console:
+    """`reach` connects to the Temporal server of the settings, and may raise `setup_errors`; `converter` reads payloads."""
+
+    reach: Callable[[], Awaitable[Threads]]
+    converter: DataConverter
+    setup_errors: tuple[type[Exception], ...] = ()
+
+    async def connect(self) -> Threads:
+        """Raises: SetupError."""
+        try:
+            return await asyncio.wait_for(self.reach(), CONNECT_S)
+        except self.setup_errors as error:
+            raise SetupError(str(error)) from error
+        except (RPCError, RuntimeError, TimeoutError) as error:
+            why = preview(str(error), 160) or "no answer"
+            raise SetupError(f"Temporal cannot be reached, see TEMPORAL_ADDRESS: {why}") from error
+
+
+def run(context: typer.Context, work: Callable[[Console], Coroutine[Any, Any, int]]) -> NoReturn:
+    """Run a command and exit with the status it returns; what stops it is told in one line."""
+    try:
+        status = asyncio.run(work(context.ensure_object(Console)))
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BrokenPipeError:  # whoever reads the output has seen enough
+        status = FAILED
+    except RPCError as error:
+        status = complain(f"Temporal: {error.message}")
+    except TimeoutError:
+        status = complain("Temporal did not answer in time")
+    except (EverthreadError, OSError, ValueError) as error:
+        status = complain(str(error))
+    # Not sys.exit: a thread of the SDK may still be handing over its last reply, and Python aborts if it ends under it.
+    os._exit(status)
+
+
+def complain(sentence: str) -> int:
+    typer.echo(f"error: {preview(sentence, ERROR_CHARS)}", err=True)
+    return UNUSABLE
+
+
+def tell(line: str, fields: Mapping[str, Any], *, as_json: bool) -> None:
+    """One result: a line for people, or its fields for programs."""
+    typer.echo(json.dumps(fields, ensure_ascii=False, default=str) if as_json else line)
+
+
+class Progress:
+    """How far a long work has come: a line that changes on a terminal, else a line every thousand."""
+
+    def __init__(self, verb: str, total: int) -> None:
+        self._verb, self._total, self._done = verb, total, 0
+        self._live = sys.stderr.isatty()
+
+    def step(self) -> None:
+        self._done += 1
+        if self._live:
+            typer.echo(f"\r{self._line()} ", err=True, nl=False)
+        elif self._done % REPORT_EVERY == 0:
+            typer.echo(self._line(), err=True)
+
+    def clear(self) -> None:
+        """Make room for a line of output."""
+        if self._live:
+            typer.echo("\r\x1b[K", err=True, nl=False)
+
+    def _line(self) -> str:
+        return f"{self._verb} {self._done:,} of {max(self._done, self._total):,} threads"
