@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help run demo test check fmt lock bench-history bench-turn crash-loop record-histories clean
+.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt crash-loop record-histories clean
 
 PYTHON := .venv/bin/python
 # Bootstrap never reads standard input: in `printf 'Hello\n' | make run` it belongs to the program.
@@ -25,12 +25,14 @@ demo: ## The same on a scripted model with a slow answer: time enough to kill it
 test: ## All tests; ARGS="-k word" for some
 	@$(INSTALL) run local dev && exec $(PYTHON) -m pytest $(ARGS)
 
-check: ## Lint, format, types, import contracts, lock; writes nothing
+check: ## Lint, format, types, import contracts, docs, lock; writes nothing
 	@$(INSTALL) run local dev
 	@$(PYTHON) -m ruff check .
 	@$(PYTHON) -m ruff format --check .
 	@$(PYTHON) -m mypy
 	@.venv/bin/lint-imports --no-logo
+	@$(PYTHON) -m tests.wire_docs --check
+	@$(PYTHON) -m tests.check_parity
 	@$(PYTHON) -m tests.check_lock
 
 fmt: ## Format, and fix what can be fixed safely
@@ -58,6 +60,9 @@ bench-history: ## Events and bytes of history a turn; N= turns
 
 bench-turn: ## Latency and throughput of a turn against the floor; N= samples
 	@$(INSTALL) run dev && $(FIGURES) -m bench.turn $(ARGS)
+
+bench-interrupt: ## How soon a turn stops, by signal, at random moments; N= interrupts
+	@$(INSTALL) run dev && $(FIGURES) -m bench.interrupt $(ARGS)
 
 crash-loop: ## Kill it at random moments and count the answers; N= kills, SECONDS= at most
 	@$(INSTALL) run local dev && $(FIGURES) -m bench.crash_loop $(ARGS)

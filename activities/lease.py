@@ -18,7 +18,7 @@ from temporalio import activity
 
 from domain.errors import SupersededError, UnavailableError
 
-BEAT_S = 1.0
+BEAT_S = 0.5  # an interrupt comes as the answer to a beat
 
 T = TypeVar("T")
 
@@ -37,8 +37,14 @@ async def until_stopped(work: Coroutine[Any, Any, T]) -> T:
         await asyncio.gather(doing, stopping, return_exceptions=True)
 
 
+def interrupted() -> bool:
+    """Whether it was the thread that cancelled this activity, and not the worker's end."""
+    details = activity.cancellation_details()
+    return details is not None and details.cancel_requested
+
+
 class Lease:
-    """Beats once a second while it is entered; `check` raises SupersededError once beats were missed for too long."""
+    """Beats twice a second while it is entered; `check` raises SupersededError once beats were missed for too long."""
 
     def __init__(self, timeout_s: float, beat_s: float = BEAT_S) -> None:
         self._timeout_s = timeout_s

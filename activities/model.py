@@ -6,6 +6,7 @@ costs nothing. The rows it writes are its own only while no later attempt holds 
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from collections.abc import Callable
@@ -19,7 +20,7 @@ from temporalio import activity
 
 from activities.deltas import DeltaWriter
 from activities.failures import retry_delay, translated
-from activities.lease import Lease, until_stopped
+from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.rows import answer_row, held, prompt_row
 from domain import ids
@@ -54,6 +55,7 @@ class Step:
     lease: Lease
     record: ThreadRecord | None  # of the thread
     prompt: Message | None = None  # once admitted, in the first step
+    text: str = ""  # of the answer, as far as it has come
 
     @cached_property
     def answer_id(self) -> str:
@@ -106,7 +108,19 @@ class ModelActivities:
             async with Lease.of_activity() as lease:
                 record = await self._store.get_thread(request.thread)
                 step = Step(request, agent, fence(request.epoch, request.step, activity.info().attempt), lease, record)
-                return await until_stopped(self._work(step))
+                try:
+                    return await until_stopped(self._work(step))
+                except asyncio.CancelledError:
+                    if not interrupted():
+                        raise
+                    return await self._interrupted(step)
+
+    async def _interrupted(self, step: Step) -> StepResult:
+        """Keep what has come. The row stays open: whether the turn ends here is for the thread to say (`close_turn`)."""
+        row = await self._store.amend(step.answer_id, step.attempt, {"text": step.text, "updated_at": self._clock()})
+        if row is not None and row.status == "complete":  # it was just done
+            return await self._done(step, row)
+        return StepResult(message_id=step.answer_id, finish="interrupted", preview=preview(step.text))
 
     async def _work(self, step: Step) -> StepResult:
         return await self._admit(step) or await self._answer(step)
@@ -145,6 +159,11 @@ class ModelActivities:
             row = await self._save(step, await self._ask(step))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
+        if row.status == "interrupted":  # likewise
+            return StepResult(message_id=row.id, finish="interrupted", preview=preview(row.text))
+        return await self._done(step, row)
+
+    async def _done(self, step: Step, row: Message) -> StepResult:
         result = StepResult.model_validate(row.result)
         if not result.plan:
             await self._end_turn(step, result)
@@ -202,20 +221,20 @@ class ModelActivities:
     async def _stream(self, step: Step, call: ModelRequest) -> Completion:
         await self._publish(step, "message.started", message_id=step.answer_id, step=step.request.step)
         log.info("model.called", message_id=step.answer_id, messages=len(call.messages), agent=step.agent.name)
-        text, saved_at = "", time.monotonic()
+        step.text, saved_at = "", time.monotonic()
         try:
             async with aclosing(self._model.stream(call)) as pieces, self._deltas(step) as deltas:
                 async for piece in pieces:
                     step.lease.check()
                     if isinstance(piece, Completion):
                         return piece
-                    text += piece.text
+                    step.text += piece.text
                     await deltas.add(piece.text)
                     if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
-                        await self._save_partial(step, text)
+                        await self._save_partial(step)
                         saved_at = time.monotonic()
         except ModelUnavailableError as error:
-            if text and attempt_of(step.attempt) >= MAX_CUT_OFF:
+            if step.text and attempt_of(step.attempt) >= MAX_CUT_OFF:
                 raise ModelRefusedError(
                     f"The answer was cut off {MAX_CUT_OFF} times, the last time so: {error}"
                 ) from error
@@ -231,8 +250,8 @@ class ModelActivities:
 
         return DeltaWriter(publish)
 
-    async def _save_partial(self, step: Step, text: str) -> None:
-        row = await self._store.amend(step.answer_id, step.attempt, {"text": text, "updated_at": self._clock()})
+    async def _save_partial(self, step: Step) -> None:
+        row = await self._store.amend(step.answer_id, step.attempt, {"text": step.text, "updated_at": self._clock()})
         if row is None or row.attempt != step.attempt:
             raise SupersededError("a later attempt of this step holds its row")
 

@@ -10,19 +10,25 @@ from temporalio import activity
 
 from activities.failures import translated
 from activities.ports import Catalog, EventLog, Store
-from activities.rows import prompt_row, refused_row
+from activities.rows import prompt_row, refused_row, tool_row
 from domain import ids
 from domain.messages import Message, ThreadRecord, preview
+from domain.prompts import TurnReport
 from domain.steps import (
     CheckpointRequest,
     CloseRequest,
+    FindRequest,
     Opened,
     OpenRequest,
+    PlannedCall,
     SaveRequest,
     SaveResult,
+    ToolRequest,
     closing_fence,
 )
 from domain.thread import MAX_WAITING, RECENT_IDS, ThreadState, Waiting, rebuild, upgrade
+
+UNENDED_CALL = "The call was stopped before it ended; its outcome is unknown."
 
 log = structlog.get_logger()
 
@@ -93,7 +99,7 @@ class ThreadActivities:
 
     @activity.defn(name="close_turn")
     async def close_turn(self, request: CloseRequest) -> None:
-        """Record a turn that failed, or things that were refused. The same again on a retry."""
+        """Record a turn that failed or was interrupted, or things that were refused. The same again on a retry."""
         with translated():
             record = await self._store.get_thread(request.thread)
             now = self._clock()
@@ -103,22 +109,75 @@ class ThreadActivities:
                 data = {"prompt_id": refusal.prompt_id or refusal.id, "error": refusal.reason}
                 await self._events.publish(request.thread, "prompt.refused", data)
             if request.prompt_id is not None:
-                await self._fail(request, request.prompt_id, record, now)
+                await self._close(request, request.prompt_id, record, now)
 
-    async def _fail(self, request: CloseRequest, prompt_id: str, record: ThreadRecord | None, now: float) -> None:
+    async def _close(self, request: CloseRequest, prompt_id: str, record: ThreadRecord | None, now: float) -> None:
         thread, mine = request.thread, closing_fence(request.epoch)
         if request.prompt is not None:
             await self._store.insert([prompt_row(thread, request.prompt, record, now)])
-        ended = {"status": "failed", "error": request.error, "updated_at": now}
+        ended = {"status": request.status, "error": request.error, "updated_at": now}
         answer = ids.message_id(thread, prompt_id, "answer", branch=request.branch, step=request.step)
-        await self._store.amend(answer, mine, ended)
+        said = await self._store.amend(answer, mine, ended)
+        if said is not None and said.attempt == mine:
+            await self._tell_finished(request, said)
+        if request.calls and said is not None:
+            await self._close_calls(request, prompt_id, said, record, now)
         place = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
         row = await self._store.amend(ids.message_id(thread, prompt_id, "prompt"), mine, ended | place)
         asked = preview(row.text, 80) if row else ""
         await self._store.end_turn(thread, request.turn, {"updated_at": now, "preview": asked})
-        log.warning("turn.failed", thread=thread, prompt_id=prompt_id, turn=request.turn, error=request.error)
-        data = {"turn": request.turn, "prompt_id": prompt_id, "status": "failed", "error": request.error}
+        note = log.warning if request.status == "failed" else log.info
+        note(f"turn.{request.status}", thread=thread, prompt_id=prompt_id, turn=request.turn, error=request.error)
+        data = {"turn": request.turn, "prompt_id": prompt_id, "status": request.status, "error": request.error}
         await self._events.publish(thread, "turn.finished", data)
+
+    async def _close_calls(
+        self, request: CloseRequest, prompt_id: str, planned: Message, record: ThreadRecord | None, now: float
+    ) -> None:
+        """A call that had not ended, or not even begun, gets a result that says so."""
+        mine = closing_fence(request.epoch)
+        for index, call in enumerate(planned.tool_calls[: request.calls]):
+            asked = ToolRequest(
+                thread=request.thread,
+                epoch=request.epoch,
+                prompt_id=prompt_id,
+                turn=request.turn,
+                branch=request.branch,
+                step=request.step,
+                index=index,
+                agent=request.agent,
+                call=PlannedCall(call_id=call.call_id, tool=call.name),
+            )
+            place = {"branch": request.branch, "step": request.step}
+            row_id = ids.message_id(request.thread, prompt_id, f"tool:{index}", **place)
+            await self._store.insert([tool_row(asked, row_id, 0, record, now)])
+            changes = {"status": request.status, "text": UNENDED_CALL, "updated_at": now}
+            await self._store.amend(row_id, mine, changes)
+
+    async def _tell_finished(self, request: CloseRequest, row: Message) -> None:
+        data = {"message_id": row.id, "attempt": row.attempt, "turn": request.turn, "step": row.step}
+        finish = {"status": row.status, "finish": request.status, "agent": request.agent}
+        await self._events.publish(request.thread, "message.finished", data | finish)
+
+    @activity.defn(name="find_turn")
+    async def find_turn(self, request: FindRequest) -> TurnReport:
+        """What the store says became of a prompt."""
+        with translated():
+            rows = await self._store.get([ids.message_id(request.thread, request.prompt_id, "prompt")])
+            answers = await self._store.get([row.answer for row in rows if row.answer])
+            if not rows:
+                return TurnReport(prompt_id=request.prompt_id, status="unknown")
+            status = rows[0].status if rows[0].final else "running" if rows[0].turn is not None else "waiting"
+            return TurnReport.model_validate(
+                {
+                    "prompt_id": request.prompt_id,
+                    "status": status,
+                    "turn": rows[0].turn,
+                    "message_id": rows[0].answer,
+                    "text": preview(answers[0].text) if answers else "",
+                    "error": rows[0].error,
+                }
+            )
 
     @activity.defn(name="save_checkpoint")
     async def save_checkpoint(self, request: CheckpointRequest) -> None:

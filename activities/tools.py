@@ -19,7 +19,7 @@ from pydantic_core import to_jsonable_python
 from temporalio import activity
 
 from activities.failures import translated
-from activities.lease import Lease
+from activities.lease import Lease, interrupted
 from activities.ports import Catalog, EventLog, Store
 from activities.rows import held, tool_row
 from domain import ids
@@ -50,7 +50,12 @@ class ToolActivities:
         """Run the call unless its result is there already."""
         with translated():
             async with Lease.of_activity() as lease:
-                return await self._run(request, lease)
+                try:
+                    return await self._run(request, lease)
+                except asyncio.CancelledError:
+                    if not interrupted():
+                        raise
+                    return ToolResult(message_id=_row_id(request), status="interrupted")  # `close_turn` ends the row
 
     async def _run(self, request: ToolRequest, lease: Lease) -> ToolResult:
         attempt = fence(request.epoch, request.step, activity.info().attempt)
@@ -66,8 +71,7 @@ class ToolActivities:
 
     async def _claim(self, request: ToolRequest, attempt: int) -> tuple[Message, bool]:
         """The result's row, held by this attempt unless final, and whether an earlier attempt had begun the call."""
-        slot = f"tool:{request.index}"
-        row_id = ids.message_id(request.thread, request.prompt_id, slot, branch=request.branch, step=request.step)
+        row_id = _row_id(request)
         before = await self._store.get([row_id])
         record = await self._store.get_thread(request.thread)
         await self._store.insert([tool_row(request, row_id, attempt, record, self._clock())])
@@ -131,6 +135,11 @@ class ToolActivities:
     async def _publish(self, request: ToolRequest, kind: Any, row: Message) -> None:
         data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn, "status": row.status}
         await self._events.publish(request.thread, kind, data)
+
+
+def _row_id(request: ToolRequest) -> str:
+    place = {"branch": request.branch, "step": request.step}
+    return ids.message_id(request.thread, request.prompt_id, f"tool:{request.index}", **place)
 
 
 def _cut(text: str) -> str:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
+from weakref import WeakValueDictionary
 
 from temporalio.client import (
     Client,
@@ -20,14 +22,19 @@ from temporalio.service import RPCError
 
 from domain import errors, ids
 from domain.errors import InputRefusedError, UnavailableError
-from domain.prompts import Prompt, Receipt, ThreadStart, read_thread_id
+from domain.prompts import Interrupt, InterruptReceipt, Prompt, Receipt, ThreadStart, TurnReport, read_thread_id
 from workflows import attributes
 from workflows.thread import TASK_TIMEOUT, AgentThread
 
 CALL_TIMEOUT = timedelta(seconds=30)
+# The server allows ten at once for a workflow, and answers a flood with outcomes that nobody knows.
+UPDATES_IN_FLIGHT = 5
+ASK_AGAIN_S, ASK_AGAIN_LATER_S = 0.2, 2.0
 _REFUSALS = {
-    kind.__name__: kind for kind in (errors.InputRefusedError, errors.PromptConflictError, errors.InboxFullError)
+    kind.__name__: kind
+    for kind in (errors.InputRefusedError, errors.PromptConflictError, errors.InboxFullError, errors.ThreadBusyError)
 }
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -37,27 +44,61 @@ class Threads:
     temporal: Client
     task_queue: str
     agent: str
+    _flights: WeakValueDictionary[str, asyncio.Semaphore] = field(default_factory=WeakValueDictionary, repr=False)
 
     async def submit(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> Receipt:
         """Send a prompt, starting the thread if it does not run; safe to repeat with the same prompt id.
 
-        Raises: InputRefusedError, PromptConflictError, InboxFullError if the thread does not take it; UnavailableError
-        if Temporal does not answer, and then the outcome is unknown: send the same prompt, with its id, again.
+        Raises: InputRefusedError, PromptConflictError, InboxFullError, ThreadBusyError if the thread does not take it;
+        UnavailableError if Temporal does not answer, and then the outcome is unknown: send the same prompt, with its id,
+        again.
         """
-        prompt = prompt if prompt.id else prompt.model_copy(update={"id": str(uuid.uuid4())})
-        try:
-            receipt: Receipt = await self.temporal.execute_update_with_start_workflow(
-                "submit",
-                prompt,
-                start_workflow_operation=self._operation(thread, start or ThreadStart()),
-                result_type=Receipt,
-                rpc_timeout=CALL_TIMEOUT,
-            )
-        except WorkflowUpdateFailedError as error:
-            raise _refusal(error) from error
-        except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-            raise UnavailableError(f"Temporal did not take the prompt: {error}; send it again under its id") from error
+        return await self._update("submit", thread, _with_id(prompt), start, Receipt)
+
+    async def ask(
+        self, thread: str, prompt: Prompt, start: ThreadStart | None = None, *, timeout_s: float = 600.0
+    ) -> TurnReport:
+        """Send a prompt and wait for the end of its turn, through rolls and outages; safe to repeat with the same id.
+
+        Raises: as `submit` if the thread does not take it; TimeoutError after `timeout_s` seconds, and then the prompt
+        is kept and goes on.
+        """
+        prompt, pause_s = _with_id(prompt), ASK_AGAIN_S
+        async with asyncio.timeout(timeout_s):
+            while True:
+                try:
+                    report = await self._update("ask", thread, prompt, start, TurnReport)
+                except UnavailableError:
+                    report = None
+                if report is not None and report.ended:
+                    return report
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, ASK_AGAIN_LATER_S)
+
+    async def interrupt(
+        self, thread: str, *, turn: int | None = None, prompt_id: str | None = None, reason: str | None = None
+    ) -> InterruptReceipt:
+        """Stop the running turn, or only the one that is named. Raises: UnavailableError if it cannot be asked."""
+        wanted = Interrupt(turn=turn, prompt_id=prompt_id, reason=reason)
+        async with self._flight(thread):
+            try:
+                receipt: InterruptReceipt = await self.handle(thread).execute_update(
+                    "interrupt", wanted, result_type=InterruptReceipt, rpc_timeout=CALL_TIMEOUT
+                )
+            except WorkflowUpdateFailedError as error:
+                raise _refusal(error) from error
+            except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+                _raise_if_cancelled()
+                raise UnavailableError(f"thread {thread} cannot be asked to stop: {error}") from error
         return receipt
+
+    async def turn(self, thread: str, prompt_id: str | None = None) -> TurnReport:
+        """What became of a prompt so far; of none, the turn that runs or was the last. Raises: RPCError if it is closed."""
+        wanted = {"prompt_id": prompt_id} if prompt_id else {}
+        report: TurnReport = await self.handle(thread).query(
+            "turn", wanted, result_type=TurnReport, rpc_timeout=CALL_TIMEOUT
+        )
+        return report
 
     async def signal(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> None:
         """Send a prompt without waiting to hear whether it is taken; a refusal is recorded on the thread.
@@ -80,6 +121,30 @@ class Threads:
 
     def handle(self, thread: str) -> WorkflowHandle[Any, Any]:
         return self.temporal.get_workflow_handle(ids.workflow_id(read_thread_id(thread)))
+
+    async def _update(
+        self, name: str, thread: str, prompt: Prompt, start: ThreadStart | None, result_type: type[T]
+    ) -> T:
+        async with self._flight(thread):
+            try:
+                result: T = await self.temporal.execute_update_with_start_workflow(
+                    name,
+                    prompt,
+                    start_workflow_operation=self._operation(thread, start or ThreadStart()),
+                    result_type=result_type,
+                    rpc_timeout=None if name == "ask" else CALL_TIMEOUT,
+                )
+            except WorkflowUpdateFailedError as error:
+                raise _refusal(error) from error
+            except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
+                _raise_if_cancelled()
+                raise UnavailableError(
+                    f"Temporal did not take the prompt: {error}; send it again under its id"
+                ) from error
+        return result
+
+    def _flight(self, thread: str) -> asyncio.Semaphore:
+        return self._flights.setdefault(thread, asyncio.Semaphore(UPDATES_IN_FLIGHT))
 
     def _operation(self, thread: str, start: ThreadStart) -> WithStartWorkflowOperation[Any, Any]:
         return WithStartWorkflowOperation(
@@ -112,6 +177,17 @@ class Threads:
             "static_summary": f"Thread with agent {agent}",
             "search_attributes": attributes.started(agent, start.owner or "", start.tenant or ""),
         }
+
+
+def _with_id(prompt: Prompt) -> Prompt:
+    return prompt if prompt.id else prompt.model_copy(update={"id": str(uuid.uuid4())})
+
+
+def _raise_if_cancelled() -> None:
+    """Temporal's client makes an error of its own of a cancelled call, which would keep its caller from being stopped."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _refusal(error: WorkflowUpdateFailedError) -> Exception:

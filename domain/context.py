@@ -36,15 +36,17 @@ def build_context(
 ) -> list[ChatMessage]:
     """The instructions, as many whole recent turns as the budget holds, then the running turn, oldest first.
 
-    A turn that did not end well is left out, so that one bad turn cannot poison the thread. The running turn is always
-    there, whatever it costs.
+    A turn that failed is left out, so that one bad turn cannot poison the thread; one that was interrupted shows what was
+    said until then. The running turn is always there, whatever it costs.
     """
     system = [ChatMessage("system", instructions)] if instructions.strip() else []
     current = list(map(_chat, running))
     left = budget_tokens - sum(map(estimate_tokens, [*system, *current]))
     recent: list[ChatMessage] = []
     for turn in reversed(list(_whole_turns(history))):
-        chats = close_calls(list(map(_chat, turn)))
+        chats = close_calls(
+            [chat for chat in map(_chat, turn) if chat.role != "assistant" or chat.text or chat.tool_calls]
+        )
         left -= sum(map(estimate_tokens, chats))
         if left < 0:
             break
@@ -81,7 +83,7 @@ def close_calls(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 def _whole_turns(history: Sequence[Message]) -> Iterable[list[Message]]:
     for _, rows in groupby(sorted(history, key=lambda m: m.seq), key=lambda m: m.turn):
         turn = list(rows)
-        if turn[0].role == "user" and turn[0].status == "answered":
+        if turn[0].role == "user" and turn[0].status in ("answered", "interrupted"):
             yield turn
 
 

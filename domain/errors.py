@@ -3,7 +3,8 @@
 EverthreadError
 ├── InputRefusedError            what was sent cannot be accepted; says the field, the value, the rule, the remedy
 │   ├── PromptConflictError      the id was used before for another text
-│   └── InboxFullError           too much is waiting already; retry when some of it is answered
+│   ├── InboxFullError           too much is waiting already; retry when some of it is answered
+│   └── ThreadBusyError          the prompt was to be rejected if the thread is busy, and it is
 ├── UnknownAgentError            no agent of that name in the catalog
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
@@ -34,6 +35,10 @@ class PromptConflictError(InputRefusedError):
 
 class InboxFullError(InputRefusedError):
     """The thread has as much waiting as it may hold."""
+
+
+class ThreadBusyError(InputRefusedError):
+    """The thread is busy, and the prompt was not to wait."""
 
 
 class UnknownAgentError(EverthreadError):

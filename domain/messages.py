@@ -14,7 +14,7 @@ T = TypeVar("T")
 # What is stored is read as text, so that a row of a newer release does not stop an older one.
 Role = str  # user, assistant, tool
 # `pending` is open: the prompt waits or its turn runs, the answer streams, the tool runs. All others are final:
-# answered (a prompt), complete (an answer, a result), failed, refused.
+# answered (a prompt), complete (an answer, a result), interrupted, failed, refused.
 Status = str
 
 

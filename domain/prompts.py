@@ -90,7 +90,8 @@ class Prompt(Wire):
     """What a user, or another program, says to a thread.
 
     `id` makes it idempotent: a second prompt of the same id and content is a duplicate, of other content refused.
-    A missing id is given one. `agent` answers this prompt instead of the thread's own.
+    A missing id is given one. `agent` answers this prompt instead of the thread's own. `mode` says what to do while the
+    thread is busy: wait its turn, stop the running turn and come next, or be refused.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -99,14 +100,14 @@ class Prompt(Wire):
     content: Content
     author: Name | None = None
     agent: AgentName | None = None
-    mode: Literal["queue"] = "queue"
+    mode: Literal["queue", "interrupt", "reject"] = "queue"
     metadata: Metadata = Field(default_factory=dict)
 
     def digest(self) -> str:
-        """Tells whether two prompts say the same. A field that equals its default does not count, so that a field which
+        """Tells whether two prompts say the same, however they are to be taken. A field that equals its default does not count, so that a field which
         a later release adds leaves the digests of old prompts as they are.
         """
-        return ids.content_digest(self.model_dump(mode="json", exclude={"id"}))
+        return ids.content_digest(self.model_dump(mode="json", exclude={"id", "mode"}))
 
     def size(self) -> int:
         """The bytes it takes where it travels."""
@@ -135,10 +136,57 @@ class Refusal(Wire):
 
 
 class Receipt(Wire):
-    """What a sender is told. `disposition`: `started`, `queued` behind others, or `duplicate` of a known prompt."""
+    """What a sender is told at once: `started`; `queued` behind others; `interrupting` the running turn, to come next;
+    or `duplicate` of a known prompt.
+    """
 
     prompt_id: str
-    disposition: Literal["started", "queued", "duplicate"]
+    disposition: Literal["started", "queued", "interrupting", "duplicate"]
+
+
+class Interrupt(Wire):
+    """Stop the turn that runs, or only the one that is named; for any other it does nothing."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    turn: Annotated[int, Field(ge=1, strict=True)] | None = None
+    prompt_id: PromptId | None = None
+    reason: Name | None = None
+
+
+class InterruptReceipt(Wire):
+    """`interrupting`: the turn is being stopped; `not_running`: it does not run, and nothing was done."""
+
+    disposition: Literal["interrupting", "not_running"]
+    turn: int | None = None
+    prompt_id: str | None = None
+
+
+class TurnQuery(Wire):
+    """Which turn: by its prompt or by its number; without either the one that runs, else the last that ended."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_id: PromptId | None = None
+    turn: Annotated[int, Field(ge=1, strict=True)] | None = None
+
+
+class TurnReport(Wire):
+    """What became of a prompt so far. `text` is the start of the answer, `message_id` names it whole.
+
+    `status` is waiting, running or unknown, or an end: answered, interrupted, failed, refused.
+    """
+
+    prompt_id: str
+    status: Literal["waiting", "running", "unknown", "answered", "interrupted", "failed", "refused"]
+    turn: int | None = None
+    message_id: str | None = None
+    text: str = ""
+    error: str | None = None
+
+    @property
+    def ended(self) -> bool:
+        return self.status not in ("waiting", "running", "unknown")
 
 
 def read_prompt(value: Any) -> Prompt:
@@ -159,6 +207,16 @@ def read_start(value: Any) -> ThreadStart:
     return _read(ThreadStart, value, "start input")
 
 
+def read_interrupt(value: Any) -> Interrupt:
+    """From a JSON value; none at all means the turn that runs. Raises: InputRefusedError."""
+    return _object(Interrupt, value, "an interrupt", '{"turn": 3}')
+
+
+def read_turn_query(value: Any) -> TurnQuery:
+    """From a JSON value; none at all means the turn that runs. Raises: InputRefusedError."""
+    return _object(TurnQuery, value, "a turn query", '{"prompt_id": "p-1"}')
+
+
 def read_thread_id(text: str) -> str:
     """A thread's id from a person or a URL. Raises: InputRefusedError."""
     if not 1 <= len(text) <= MAX_NAME or _UNUSABLE.search(text) or text != text.strip():
@@ -174,6 +232,13 @@ def describe(value: Any) -> str:
     kind = kinds.get(type(value), "a number" if isinstance(value, int | float) else "something else")
     shown = preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else ""
     return f"{kind} ({shown})" if shown else kind
+
+
+def _object(model: type[M], value: Any, what: str, example: str) -> M:
+    value = {} if value is None else value
+    if not isinstance(value, dict):
+        raise InputRefusedError(f"{what} is a JSON object such as {example}, not {describe(value)}")
+    return _read(model, value, what.partition(" ")[2])
 
 
 def _read(model: type[M], value: dict[str, Any], what: str) -> M:

@@ -75,6 +75,7 @@ class PlannedCall(Wire):
 
 
 # stop, length, content_filter …: the model's own words; tool_calls: `plan` comes next;
+# interrupted: what came so far is in the row, which `close_turn` ends;
 # duplicate, conflict: the prompt's id is taken by an older prompt that said the same, or something else.
 Finish = str
 
@@ -102,7 +103,7 @@ class ToolRequest(Wire):
 
 class ToolResult(Wire):
     message_id: str
-    status: Literal["complete", "failed"] = "complete"
+    status: Literal["complete", "failed", "interrupted"] = "complete"
 
 
 class SaveRequest(Wire):
@@ -122,7 +123,7 @@ class SaveResult(Wire):
 
 
 class CloseRequest(Wire):
-    """How a turn ended that no model call could end, and what was refused."""
+    """How a turn ended that no model call could end, and what was refused. `calls`: how many tools the step planned."""
 
     v: int = 1
     thread: str
@@ -133,8 +134,18 @@ class CloseRequest(Wire):
     step: int = 0
     agent: str = ""
     prompt: Prompt | None = None
+    status: Literal["failed", "interrupted"] = "failed"
     error: str = ""
+    calls: int = 0
     refusals: list[Refusal] = Field(default_factory=list)
+
+
+class FindRequest(Wire):
+    """Asks the store what became of a prompt that the thread no longer remembers."""
+
+    v: int = 1
+    thread: str
+    prompt_id: str
 
 
 class CheckpointRequest(Wire):

@@ -13,9 +13,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from domain import ids
-from domain.errors import InboxFullError, InputRefusedError, PromptConflictError
+from domain.errors import InboxFullError, InputRefusedError, PromptConflictError, ThreadBusyError
 from domain.messages import Message, ThreadRecord, preview
-from domain.prompts import Prompt, Receipt, Refusal
+from domain.prompts import Interrupt, InterruptReceipt, Prompt, Receipt, Refusal, TurnReport
 
 VERSION = 1
 RECENT_IDS = 1_000
@@ -26,6 +26,8 @@ MAX_REFUSALS = 100
 SHOWN_TURNS = 5
 SHOWN_CHARS = 200
 WAITING_CHARS = 80
+ENDED_KEPT = 20
+FRONT = -(10**12)  # added to the place of a prompt that comes before all that wait
 
 # The server ends a run at 51,200 events, 50 MB, 10,000 signals or 2,000 updates: roll well before each.
 ROLL_EVENTS, ROLL_BYTES, ROLL_SIGNALS, ROLL_UPDATES = 8_000, 8_000_000, 8_000, 1_500
@@ -62,6 +64,13 @@ class Running(Kept):
     preview: str = ""
     prompt: Prompt | None = None  # until the first step has saved it
     expect: list[str] = Field(default_factory=list)
+    calls: int = 0  # tools that the step planned, while they run
+    stop: str | None = None  # why it is being interrupted
+    said: str = ""  # the start of what its last model call said, and where that is
+    message_id: str | None = None
+
+    def stopped(self) -> bool:
+        return self.stop is not None
 
 
 class Shown(Kept):
@@ -89,6 +98,7 @@ class ThreadState(Kept):
     refusals: list[Refusal] = Field(default_factory=list)
     unlisted_refusals: int = 0
     status: str = "active"  # or failed
+    ended: dict[str, TurnReport] = Field(default_factory=dict)  # prompt id → its end, oldest first, the last few
     shown: list[Shown] = Field(default_factory=list)
 
     # --- prompts in
@@ -96,6 +106,14 @@ class ThreadState(Kept):
     def check(self, prompt: Prompt) -> None:
         """Raises: PromptConflictError, InboxFullError if the prompt cannot be taken."""
         self._check(prompt.id, prompt.digest())
+        if prompt.mode == "reject" and self.busy and prompt.id not in self.recent:
+            raise ThreadBusyError(
+                "the thread is busy and the prompt's mode is reject; send it later, or with mode queue"
+            )
+
+    @property
+    def busy(self) -> bool:
+        return self.running is not None or bool(self.inbox)
 
     def _check(self, prompt_id: str | None, digest: str) -> None:
         known = self.recent.get(prompt_id or "")
@@ -112,21 +130,35 @@ class ThreadState(Kept):
         self.check(prompt)
         if prompt.id in self.recent:
             return Receipt(prompt_id=prompt.id, disposition="duplicate")
-        digest = prompt.digest()
-        self._remember(prompt.id, digest)
-        busy = self.running is not None or bool(self.inbox)
-        self.inbox.append(
-            Waiting(
-                id=prompt.id,
-                digest=digest,
-                place=self._place(),
-                agent=prompt.agent,
-                preview=preview(prompt.content, WAITING_CHARS),
-                size=prompt.size(),
-                prompt=prompt,
-            )
+        busy, interrupts = self.busy, prompt.mode == "interrupt" and self.running is not None
+        waiting = Waiting(
+            id=prompt.id,
+            digest=prompt.digest(),
+            place=self._place() + (FRONT if interrupts else 0),
+            agent=prompt.agent,
+            preview=preview(prompt.content, WAITING_CHARS),
+            size=prompt.size(),
+            prompt=prompt,
         )
-        return Receipt(prompt_id=prompt.id, disposition="queued" if busy else "started")
+        self._remember(prompt.id, waiting.digest)
+        if not interrupts:
+            self.inbox.append(waiting)
+            return Receipt(prompt_id=prompt.id, disposition="queued" if busy else "started")
+        self.inbox.insert(sum(other.place < 0 for other in self.inbox), waiting)
+        self.interrupt(Interrupt(reason="another prompt came first"))
+        return Receipt(prompt_id=prompt.id, disposition="interrupting")
+
+    def interrupt(self, wanted: Interrupt) -> InterruptReceipt:
+        """Mark the running turn as to be stopped, if it is the one that is meant."""
+        running = self.running
+        if (
+            running is None
+            or wanted.turn not in (None, running.turn)
+            or wanted.prompt_id not in (None, running.prompt_id)
+        ):
+            return InterruptReceipt(disposition="not_running", turn=wanted.turn, prompt_id=wanted.prompt_id)
+        running.stop = running.stop or wanted.reason or "interrupted"
+        return InterruptReceipt(disposition="interrupting", turn=running.turn, prompt_id=running.prompt_id)
 
     def refuse(self, refusal_id: str, error: InputRefusedError, text: str, prompt_id: str | None = None) -> None:
         """Note what could not be taken, to be recorded; beyond a hundred unrecorded ones only their number is kept."""
@@ -187,14 +219,48 @@ class ThreadState(Kept):
         self.next_turn += 1
         return self.running
 
-    def end_turn(self, answer: str, status: Literal["answered", "failed"]) -> None:
-        """The running turn has ended and its end is in the store."""
-        assert self.running is not None
-        ended = Shown(
-            turn=self.running.turn, prompt=self.running.preview, answer=preview(answer, SHOWN_CHARS), status=status
-        )
+    def end_turn(
+        self, answer: str, status: Literal["answered", "interrupted", "failed"], message_id: str | None = None
+    ) -> None:
+        """The running turn has ended and its end is in the store; `answer` is why, if it failed."""
+        running = self.running
+        assert running is not None
+        ended = Shown(turn=running.turn, prompt=running.preview, answer=preview(answer, SHOWN_CHARS), status=status)
         self.shown = [*self.shown, ended][-SHOWN_TURNS:]
+        text, error = ("", preview(answer)) if status == "failed" else (preview(answer), running.stop)
+        self.note_end(
+            TurnReport(
+                prompt_id=running.prompt_id,
+                status=status,
+                turn=running.turn,
+                message_id=message_id,
+                text=text,
+                error=error if status != "answered" else None,
+            )
+        )
         self.running = None
+
+    def note_end(self, report: TurnReport) -> None:
+        self.ended.pop(report.prompt_id, None)
+        self.ended[report.prompt_id] = report
+        while len(self.ended) > ENDED_KEPT:
+            del self.ended[next(iter(self.ended))]
+
+    # --- what became of it
+
+    def is_open(self, prompt_id: str) -> bool:
+        return self.report(prompt_id).status in ("waiting", "running")
+
+    def report(self, prompt_id: str | None, turn: int | None = None) -> TurnReport:
+        """Of the prompt or the turn that is named; of none, the turn that runs, else the last that ended."""
+        if self.running is not None:
+            reports = [TurnReport(prompt_id=self.running.prompt_id, status="running", turn=self.running.turn)]
+        else:
+            reports = []
+        reports += reversed(self.ended.values())
+        reports += [TurnReport(prompt_id=waiting.id, status="waiting") for waiting in self.inbox]
+        meant = (r for r in reports if prompt_id in (None, r.prompt_id) and turn in (None, r.turn))
+        return next(meant, TurnReport(prompt_id=prompt_id or "", status="unknown", turn=turn))
 
     def drop_turn(self) -> None:
         """The running prompt turned out to be an older one's: its turn never was."""
@@ -283,7 +349,7 @@ def rebuild(
 
 def waiting_of(row: Message) -> Waiting:
     """A saved prompt as the inbox knows it, by reference."""
-    place = max(row.seq - ids.WAITING_SEQ, 0)
+    place = row.seq - ids.WAITING_SEQ if row.turn is None else 0
     agent, shown = row.agent or None, preview(row.text, WAITING_CHARS)
     return Waiting(id=row.prompt_id, digest=row.digest or "", place=place, agent=agent, preview=shown, saved=True)
 

@@ -22,6 +22,7 @@ from gateway.answers import answer_text, ticking
 from gateway.transcript import BOLD, PLAIN, Transcript
 
 RESEND_S = 2.0
+ASIDE_S = 10.0  # for an answer to be stopped
 RECALLED_ROWS = 40  # of a thread that is opened again
 
 
@@ -43,6 +44,7 @@ class Chat:
         self._typed = ""
         self._mine: set[str] = set()
         self._unended: set[str] = set()
+        self._stopping: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._input_closed = asyncio.Event()
         self._input_closed.set()
@@ -60,11 +62,27 @@ class Chat:
         except (EOFError, KeyboardInterrupt):
             pass
         finally:  # also when a signal ends the program in the middle of an answer
+            if self._stopping is not None:
+                self._stopping.cancel()
             if self._unended:
                 self._transcript.note("\nThe answer goes on when you start again.")
             follower.cancel()
             with suppress(asyncio.CancelledError):
                 await follower
+
+    def stop_answer(self) -> bool:
+        """Stop the answer that comes, on Ctrl-C. Returns False if there is none, or it was asked to stop before."""
+        if not self._unended or (self._stopping is not None and not self._stopping.done()):
+            return False
+        self._stopping = asyncio.create_task(self._stop())
+        return True
+
+    async def _stop(self) -> None:
+        """Done when the turn has ended, so that a second Ctrl-C before that leaves."""
+        with suppress(EverthreadError, TimeoutError):
+            async with asyncio.timeout(ASIDE_S):
+                await self._threads.interrupt(self._thread, reason="Ctrl-C")
+                await self._idle.wait()
 
     async def _recall(self) -> None:
         """Show how a thread that is opened again ended, and what of it is not ended."""

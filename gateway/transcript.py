@@ -12,6 +12,7 @@ from domain.messages import preview
 
 DIM, BOLD, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
+UNANSWERED = {"failed": "not answered", "interrupted": "stopped"}
 UP_AND_CLEAR = "\x1b[{rows}A\r\x1b[J"
 
 
@@ -60,8 +61,8 @@ class Transcript:
                 )
             case "tool.started":
                 self.note(f"· {data['tool']} …")
-            case "turn.finished" if data["status"] == "failed":
-                self.note(f"not answered: {data['error']}")
+            case "turn.finished" if data["status"] in UNANSWERED:
+                self.note(f"{UNANSWERED[data['status']]}: {data['error']}")
             case "prompt.refused":
                 self.note(f"refused: {data['error']}")
 

@@ -9,9 +9,9 @@ import os
 import signal
 import sys
 import uuid
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -103,7 +103,11 @@ async def _run(options: Options, settings: Settings) -> None:
         ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens)
         threads = Threads(client, settings.task_queue, registry.default)
         worker = wiring.make_worker(
-            client, settings.task_queue, ports, max_activities=settings.max_concurrent_activities
+            client,
+            settings.task_queue,
+            ports,
+            max_activities=settings.max_concurrent_activities,
+            **wiring.version(settings),
         )
         await stack.enter_async_context(worker)
         app = make_app(store, _health(client, worker), VERSION)
@@ -114,7 +118,7 @@ async def _run(options: Options, settings: Settings) -> None:
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         system = _System(options, settings, choice, threads, ports, machine)
         await system.go_on_with_unended()
-        stopped_by = await _until_stopped(system.talk(thread), machine)
+        stopped_by = await _until_stopped(system.talk(thread), machine, system.ctrl_c)
         if stopped_by is not None and system.is_filter:
             raise SignalledError(stopped_by)
 
@@ -129,6 +133,11 @@ class _System:
     threads: Threads
     ports: wiring.Ports
     machine: local.Machine
+    _chats: list[Chat] = field(default_factory=list)
+
+    def ctrl_c(self) -> bool:
+        """Whether it stopped an answer, and the program goes on."""
+        return any(chat.stop_answer() for chat in self._chats)
 
     async def go_on_with_unended(self) -> None:
         """Say which turns were cut off, and make sure that each is gone on with."""
@@ -163,7 +172,9 @@ class _System:
         sys.stdout.write(f"\n{banner.banner(facts)}\n{banner.things_to_try(facts, thread)}\n")
         ports = self.ports
         await self.threads.ensure_running(thread, self._start())  # so that all three things work at once
-        await Chat(self.threads, ports.store, ports.events, thread=thread, start=self._start()).run()
+        chat = Chat(self.threads, ports.store, ports.events, thread=thread, start=self._start())
+        self._chats.append(chat)
+        await chat.run()
 
     async def _filter(self, thread: str) -> None:
         _say(banner.banner(self._facts(thread)))
@@ -222,13 +233,15 @@ def _health(client: Client, worker: Worker) -> Any:
     return health
 
 
-async def _until_stopped(talk: Coroutine[Any, Any, None], machine: local.Machine) -> signal.Signals | None:
+async def _until_stopped(
+    talk: Coroutine[Any, Any, None], machine: local.Machine, ctrl_c: Callable[[], bool]
+) -> signal.Signals | None:
     """Until the talk ends, a signal comes, which is returned, or a child is lost. Raises: ChildError if it was a child."""
     loop = asyncio.get_running_loop()
     signalled: asyncio.Future[signal.Signals] = loop.create_future()
 
     def stop(number: signal.Signals) -> None:
-        if not signalled.done():
+        if not signalled.done() and not (number is signal.SIGINT and ctrl_c()):
             signalled.set_result(number)
 
     for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):

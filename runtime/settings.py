@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError
+from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
@@ -48,6 +48,14 @@ class Settings(BaseSettings):
     temporal_ui_port: int = Field(8233, ge=1, le=65535)
     task_queue: str = Field("everthread", min_length=1)
     retention_days: int = Field(30, ge=1, le=3650)
+    deployment_name: str | None = Field(None, pattern=r"^[^.]{1,200}$")  # Temporal takes no dots in it
+    build_id: str | None = Field(None, min_length=1, max_length=200)
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.deployment_name is None) != (self.build_id is None):
+            raise ValueError("EVERTHREAD_DEPLOYMENT_NAME and EVERTHREAD_BUILD_ID go together: set both or none")
+        return self
 
 
 class SettingsError(Exception):
@@ -63,6 +71,8 @@ def load() -> Settings:
 
 
 def _sentence(problem: Any) -> str:
+    if not problem["loc"]:  # of several fields; the message names them
+        return str(problem["ctx"]["error"])
     field = str(problem["loc"][0])
     name = field if field.isupper() else f"EVERTHREAD_{field.upper()}"
     return f"{name}: {problem['msg']}, not {str(problem['input'])[:60]!r} (see .env.example)"

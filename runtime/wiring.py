@@ -10,6 +10,7 @@ from typing import Any
 import structlog
 from temporalio import activity
 from temporalio.client import Client
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
 from temporalio.service import RPCError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -17,6 +18,7 @@ from temporalio.worker import (
     Interceptor,
     PollerBehaviorAutoscaling,
     Worker,
+    WorkerDeploymentConfig,
 )
 
 from activities.model import ModelActivities
@@ -58,10 +60,11 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
     model = ModelActivities(ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens)
     tools = ToolActivities(ports.store, ports.events, ports.catalog)
     threads = ThreadActivities(ports.store, ports.events, ports.catalog)
+    if "deployment_config" not in options:
+        options["build_id"] = BUILD_ID
     return Worker(
         client,
         task_queue=task_queue,
-        build_id=BUILD_ID,
         workflows=[AgentThread],
         activities=[
             model.call_model,
@@ -70,6 +73,7 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
             threads.save_prompts,
             threads.close_turn,
             threads.save_checkpoint,
+            threads.find_turn,
         ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -81,6 +85,19 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
         graceful_shutdown_timeout=GRACE,
         **options,
     )
+
+
+def version(settings: Settings) -> dict[str, Any]:
+    """Options of a worker that say which build it is. A thread is pinned to the build that its run began on."""
+    if settings.deployment_name is None or settings.build_id is None:
+        return {}
+    return {
+        "deployment_config": WorkerDeploymentConfig(
+            version=WorkerDeploymentVersion(settings.deployment_name, settings.build_id),
+            use_worker_versioning=True,
+            default_versioning_behavior=VersioningBehavior.PINNED,
+        )
+    }
 
 
 async def open_model(settings: Settings, choice: ModelChoice) -> tuple[OpenAIChat, ModelChoice]:

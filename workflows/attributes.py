@@ -53,9 +53,8 @@ def details(thread: str, state: ThreadState) -> str:
     waiting = f", {len(state.inbox)} waiting" if state.inbox else ""
     lines = [f"**{_plain(thread)}** · agent `{state.agent or '…'}` · {now}{waiting}", ""]
     for shown in state.shown:
-        lines += _turn(
-            shown.turn, shown.prompt, shown.answer if shown.status == "answered" else f"failed: {shown.answer}"
-        )
+        how = "" if shown.status == "answered" else f"{shown.status}: "
+        lines += _turn(shown.turn, shown.prompt, how + shown.answer)
     if running:
         lines += _turn(running.turn, running.preview, "…")
     return "\n".join(lines)

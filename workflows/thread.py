@@ -23,19 +23,24 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import InputRefusedError
     from domain.prompts import (
         MAX_PROMPT_BYTES,
+        InterruptReceipt,
         Prompt,
         Receipt,
         ThreadStart,
+        TurnReport,
         describe,
+        read_interrupt,
         read_prompt,
         read_start,
         read_thread_id,
+        read_turn_query,
     )
-    from domain.steps import CheckpointRequest, OpenRequest, SaveRequest, SaveResult, StepResult
-    from domain.thread import INLINE_INBOX_BYTES, ThreadState, Waiting, must_roll, upgrade
+    from domain.steps import CheckpointRequest, FindRequest, OpenRequest, SaveRequest, SaveResult, StepResult
+    from domain.thread import INLINE_INBOX_BYTES, Running, ThreadState, Waiting, must_roll, upgrade
     from workflows import attributes, options, turn
     from workflows.inputs import one_value
 
+MAX_ASKS = 4  # that wait; a further one is told at once how far its prompt is
 TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
 
 
@@ -51,6 +56,10 @@ class AgentThread:
         self._state = ThreadState()
         self._problem: InputRefusedError | None = None
         self._saving = False
+        self._leaving = False  # to continue as new
+        self._asking = 0
+        self._asked_to_roll = False
+        self._calls = turn.Calls()
         self._signals = self._updates = 0
         try:
             # Runs of a cron schedule and of a retry policy continue another too, with what the caller gave.
@@ -107,35 +116,71 @@ class AgentThread:
         """Take a prompt, {"content": "…"}; see domain.prompts.Prompt."""
         self._signals += 1
         try:
-            self._admit(read_prompt(one_value(inputs, "prompt")))
+            given_id = ids.given_prompt_id(workflow.info().run_id, self._signals)
+            self._admit(read_prompt(one_value(inputs, "prompt")), given_id)
         except InputRefusedError as error:
             self._refuse(error, inputs)
 
     @workflow.signal(dynamic=True)
     def unknown(self, name: str, args: Sequence[RawValue]) -> None:
         self._signals += 1
-        self._refuse(InputRefusedError(f"signal {describe(name)} is not known; the signals are: prompt"), args)
+        self._refuse(
+            InputRefusedError(f"signal {describe(name)} is not known; the signals are: interrupt, prompt, roll"), args
+        )
+
+    @workflow.signal(name="interrupt")
+    def interrupt(self, *inputs: Any) -> None:
+        """Stop the running turn, {} or {"turn": 3}; see domain.prompts.Interrupt."""
+        self._signals += 1
+        try:
+            self._stop(inputs)
+        except InputRefusedError as error:
+            self._refuse(error, inputs)
+
+    @workflow.signal(name="roll")
+    def roll(self, *inputs: Any) -> None:
+        """Continue as new at the next step boundary, on the newest version of the workers."""
+        self._signals += 1
+        self._asked_to_roll = True
 
     @workflow.update(name="submit")
     async def submit(self, *inputs: Any) -> Receipt:
-        """Take a prompt and say what becomes of it. Fails with type InputRefusedError, PromptConflictError, InboxFullError."""
-        self._updates += 1
-        # Only an opened thread knows which prompts it had.
-        await workflow.wait_condition(lambda: self._state.epoch > 0)
-        try:
-            return self._admit(read_prompt(one_value(inputs, "submit")))
-        except InputRefusedError as error:
-            raise _refused(error) from None
+        """Take a prompt and say what becomes of it. Fails with the type of the InputRefusedError."""
+        return await self._take(inputs, "submit")
 
     @submit.validator
     def _check_submit(self, *inputs: Any) -> None:
+        self._check(inputs, "submit")
+
+    @workflow.update(name="ask")
+    async def ask(self, *inputs: Any) -> TurnReport:
+        """Take a prompt and say what became of it, once its turn has ended.
+
+        It is told earlier, as waiting or running, when the thread continues as new or too many wait already: ask again
+        under the same id.
+        """
+        receipt = await self._take(inputs, "ask")
+        return await self._outcome(receipt.prompt_id)
+
+    @ask.validator
+    def _check_ask(self, *inputs: Any) -> None:
+        self._check(inputs, "ask")
+
+    @workflow.update(name="interrupt")
+    async def interrupt_now(self, *inputs: Any) -> InterruptReceipt:
+        """Stop the running turn, and say whether it was the one that is meant."""
+        self._updates += 1
+        await workflow.wait_condition(lambda: self._state.epoch > 0)
         try:
-            if self._problem is not None:
-                raise self._problem
-            prompt = read_prompt(one_value(inputs, "submit"))
-            self._state.check(prompt)
+            return self._stop(inputs)
         except InputRefusedError as error:
             raise _refused(error) from None
+
+    @workflow.query(name="turn")
+    def report(self, *inputs: Any) -> TurnReport:
+        """What became of a prompt so far; see domain.prompts.TurnQuery."""
+        wanted = read_turn_query(one_value(inputs, "turn") if inputs else None)
+        return self._state.report(wanted.prompt_id, wanted.turn)
 
     @workflow.query(name="status")
     def status(self) -> dict[str, Any]:
@@ -151,10 +196,55 @@ class AgentThread:
             "waiting_ids": [waiting.id for waiting in state.inbox[:100]],
         }
 
-    def _admit(self, prompt: Prompt) -> Receipt:
+    async def _take(self, inputs: tuple[Any, ...], name: str) -> Receipt:
+        self._updates += 1
+        info = workflow.current_update_info()
+        update_id = info.id if info else str(workflow.uuid4())
+        # Only an opened thread knows which prompts it had.
+        await workflow.wait_condition(lambda: self._state.epoch > 0)
+        try:
+            given_id = ids.updated_prompt_id(self._thread, update_id)
+            return self._admit(read_prompt(one_value(inputs, name)), given_id)
+        except InputRefusedError as error:
+            raise _refused(error) from None
+
+    def _check(self, inputs: tuple[Any, ...], name: str) -> None:
+        try:
+            if self._problem is not None:
+                raise self._problem
+            self._state.check(read_prompt(one_value(inputs, name)))
+        except InputRefusedError as error:
+            raise _refused(error) from None
+
+    async def _outcome(self, prompt_id: str) -> TurnReport:
+        state = self._state
+        if self._asking >= MAX_ASKS:
+            return state.report(prompt_id)
+        self._asking += 1
+        try:
+            await workflow.wait_condition(lambda: self._leaving or not state.is_open(prompt_id))
+        finally:
+            self._asking -= 1
+        report = state.report(prompt_id)
+        if report.status != "unknown" or self._leaving:
+            return report
+        request = FindRequest(thread=self._thread, prompt_id=prompt_id)
+        return await workflow.execute_local_activity_method(
+            ThreadActivities.find_turn, request, **options.short("find an earlier turn")
+        )
+
+    def _stop(self, inputs: tuple[Any, ...]) -> InterruptReceipt:
+        receipt = self._state.interrupt(read_interrupt(one_value(inputs, "interrupt") if inputs else None))
+        if receipt.disposition == "interrupting":
+            self._calls.stop()
+        return receipt
+
+    def _admit(self, prompt: Prompt, given_id: str) -> Receipt:
         if prompt.id is None:
-            prompt = prompt.model_copy(update={"id": str(workflow.uuid4())})
+            prompt = prompt.model_copy(update={"id": given_id})
         receipt = self._state.admit(prompt)
+        if receipt.disposition == "interrupting":
+            self._calls.stop()
         self._show()
         return receipt
 
@@ -183,22 +273,40 @@ class AgentThread:
         running = state.running or state.start_turn()
         self._show()
         try:
-            result = await turn.call_model(self._thread, state.epoch, running)
-            if result.plan:
-                await self._next_step(result)
-            else:
-                await self._end_turn(result)
-        except ActivityError as error:
-            if is_cancelled_exception(error):  # the thread is being cancelled: its next run finishes the turn
+            await self._step(running)
+        except (ActivityError, asyncio.CancelledError) as error:
+            if workflow.cancellation_reason() is not None and is_cancelled_exception(error):
+                raise  # the thread is being cancelled: its next run finishes the turn
+            if not running.stopped() and isinstance(error, ActivityError):
+                await self._fail_turn(error)
+            elif not running.stopped():
                 raise
-            await self._fail_turn(error)
+        if self._state.running is running and running.stopped():
+            await self._end_interrupted(running)
         self._show()
 
-    async def _next_step(self, result: StepResult) -> None:
+    async def _step(self, running: Running) -> None:
+        if running.stopped():  # while the thread continued as new
+            return
+        result = await turn.call_model(self._thread, self._state.epoch, running, self._calls)
+        running.said, running.message_id = result.preview, result.message_id
+        if result.finish == "interrupted":
+            if not running.stopped():  # not by us: the thread is being cancelled
+                raise asyncio.CancelledError
+        elif result.plan:
+            await self._next_step(running, result)
+        else:
+            await self._end_turn(result)
+
+    async def _next_step(self, running: Running, result: StepResult) -> None:
         """Run the tools the model asked for; the turn goes on with its next model call."""
-        running = self._state.running
-        assert running is not None
-        done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan)
+        running.calls = len(result.plan)
+        if running.stopped():
+            return
+        done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
+        if running.stopped():
+            return
+        running.calls = 0
         running.expect = [result.message_id, *done]  # of this step; those of earlier ones follow from their plans
         running.prompt = None
         running.step += 1
@@ -211,7 +319,12 @@ class AgentThread:
             if result.finish == "conflict":
                 self._refuse_conflict(running.prompt_id, running.preview)
             return
-        state.end_turn(result.preview, "answered")
+        state.end_turn(result.preview, "answered", result.message_id)
+        self._set_status("active")
+
+    async def _end_interrupted(self, running: Running) -> None:
+        await turn.close_interrupted(self._thread, self._state.epoch, running)
+        self._state.end_turn(running.said, "interrupted", running.message_id)
         self._set_status("active")
 
     async def _fail_turn(self, error: ActivityError) -> None:
@@ -259,6 +372,7 @@ class AgentThread:
         error = InputRefusedError(f"prompt id {prompt_id} was used before for another text; send it under a new id")
         self._state.refuse(str(workflow.uuid4()), error, text, prompt_id)
         self._state.forget(prompt_id)
+        self._state.note_end(TurnReport(prompt_id=prompt_id, status="refused", error=str(error)))
 
     # --- opening, ending, rolling
 
@@ -284,6 +398,8 @@ class AgentThread:
 
     def _rolls(self) -> bool:
         info = workflow.info()
+        if self._asked_to_roll or info.is_target_worker_deployment_version_changed():
+            return True
         return must_roll(
             events=info.get_current_history_length(),
             size=info.get_current_history_size(),
@@ -294,6 +410,7 @@ class AgentThread:
 
     async def _roll(self) -> None:
         """Continue as new with everything; what comes in meanwhile is in the state that is carried."""
+        self._leaving = True
         await workflow.wait_condition(self._small_enough)
         state = self._state
         request = CheckpointRequest(thread=self._thread, epoch=state.epoch, turn=state.next_turn, state=state.carried())
@@ -302,7 +419,11 @@ class AgentThread:
         )
         await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._small_enough())
         # No await between here and the end: what a handler appends would be lost.
-        workflow.continue_as_new({"state": state.carried()}, task_timeout=TASK_TIMEOUT)
+        workflow.continue_as_new(
+            {"state": state.carried()},
+            task_timeout=TASK_TIMEOUT,
+            initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
+        )
 
     def _small_enough(self) -> bool:
         return not self._saving and self._state.inline_bytes() <= INLINE_INBOX_BYTES

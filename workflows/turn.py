@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, Literal
 
 from temporalio import exceptions, workflow
 from temporalio.exceptions import ActivityError, ApplicationError
@@ -20,7 +21,25 @@ with workflow.unsafe.imports_passed_through():
 SUMMARY_CHARS = 40
 
 
-async def call_model(thread: str, epoch: int, turn: Running) -> StepResult:
+class Calls:
+    """The activities of the step that runs, so that they can be stopped."""
+
+    def __init__(self) -> None:
+        self._running: list[workflow.ActivityHandle[Any]] = []
+
+    async def run(self, call: workflow.ActivityHandle[Any]) -> Any:
+        self._running.append(call)
+        try:
+            return await call
+        finally:
+            self._running.remove(call)
+
+    def stop(self) -> None:
+        for call in self._running:
+            call.cancel()
+
+
+async def call_model(thread: str, epoch: int, turn: Running, calls: Calls) -> StepResult:
     request = StepRequest(
         thread=thread,
         epoch=epoch,
@@ -33,13 +52,16 @@ async def call_model(thread: str, epoch: int, turn: Running) -> StepResult:
         expect=turn.expect,
     )
     what = preview(turn.preview, SUMMARY_CHARS) if turn.step == 0 else f"step {turn.step + 1}"
-    return await workflow.execute_activity_method(
-        ModelActivities.call_model, request, **options.call_model(f"{turn.turn}: {what}")
-    )
+    config = options.call_model(f"{turn.turn}: {what}")
+    result: StepResult = await calls.run(workflow.start_activity_method(ModelActivities.call_model, request, **config))
+    return result
 
 
-async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCall]) -> list[str]:
-    """Run the step's calls side by side; return the ids of their results, in the order of the calls."""
+async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCall], calls: Calls) -> list[str]:
+    """Run the step's calls side by side; return the ids of their results, in the order of the calls.
+
+    All have ended when it returns or raises, so that none is left behind.
+    """
     requests = [
         ToolRequest(
             thread=thread,
@@ -54,19 +76,36 @@ async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCa
         )
         for index, call in enumerate(plan)
     ]
-    return list(await asyncio.gather(*map(_run_tool, requests)))
+    results = await asyncio.gather(*(_run_tool(request, calls) for request in requests), return_exceptions=True)
+    done = [result for result in results if not isinstance(result, BaseException)]
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+    return done
 
 
-async def _run_tool(request: ToolRequest) -> str:
+async def _run_tool(request: ToolRequest, calls: Calls) -> str:
     call = request.call
     config = options.run_tool(f"{request.turn}: {call.tool}", call.timeout_s, write=call.effect == "write")
-    result = await workflow.execute_activity_method(ToolActivities.run_tool, request, **config)
-    return result.message_id
+    result = await calls.run(workflow.start_activity_method(ToolActivities.run_tool, request, **config))
+    return str(result.message_id)
 
 
 async def close_failed(thread: str, epoch: int, turn: Running, error: ActivityError) -> str:
     """Record that the turn failed, with the sentence of whoever refused it; return the sentence."""
     reason = sentence(error)
+    await _close(thread, epoch, turn, status="failed", error=reason)
+    return reason
+
+
+async def close_interrupted(thread: str, epoch: int, turn: Running) -> None:
+    """Record that the turn was stopped: what was said stays, and each of its tool calls has an end."""
+    await _close(thread, epoch, turn, status="interrupted", error=turn.stop or "interrupted")
+
+
+async def _close(
+    thread: str, epoch: int, turn: Running, *, status: Literal["failed", "interrupted"], error: str
+) -> None:
     request = CloseRequest(
         thread=thread,
         epoch=epoch,
@@ -76,12 +115,13 @@ async def close_failed(thread: str, epoch: int, turn: Running, error: ActivityEr
         step=turn.step,
         agent=turn.agent,
         prompt=turn.prompt,
-        error=reason,
+        status=status,
+        error=error,
+        calls=turn.calls,
     )
     await workflow.execute_activity_method(
-        ThreadActivities.close_turn, request, **options.record(f"{turn.turn}: failed")
+        ThreadActivities.close_turn, request, **options.record(f"{turn.turn}: {status}")
     )
-    return reason
 
 
 async def record_refusals(thread: str, epoch: int, refusals: list[Refusal]) -> None:

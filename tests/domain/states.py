@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from domain.errors import InputRefusedError
-from domain.prompts import Prompt, Refusal
+from domain.prompts import Prompt, Refusal, TurnReport
 from domain.thread import MAX_WAITING, Running, Shown, ThreadState, Waiting
 
 ID_CHARS = 128
@@ -11,7 +11,8 @@ ID_CHARS = 128
 
 def every_field_set() -> ThreadState:
     """A state in which no field of any model has its default."""
-    prompt = Prompt(id="p", content="Hi", author="Ada", agent="poet", metadata={"a": [1.5, None]})
+    prompt = Prompt(id="p", content="Hi", author="Ada", agent="poet", mode="interrupt", metadata={"a": [1.5, None]})
+    ended = TurnReport(prompt_id="o", status="failed", turn=3, message_id="m", text="Well", error="why")
     waiting = Waiting(id="w", digest="d", place=3, agent="poet", preview="Hi", size=9, prompt=prompt, saved=True)
     return ThreadState(
         version=2,
@@ -23,8 +24,21 @@ def every_field_set() -> ThreadState:
         places=4,
         inbox=[waiting],
         running=Running(
-            prompt_id="r", digest="e", turn=4, branch=1, step=2, agent="poet", preview="Ho", prompt=prompt, expect=["x"]
+            prompt_id="r",
+            digest="e",
+            turn=4,
+            branch=1,
+            step=2,
+            agent="poet",
+            preview="Ho",
+            prompt=prompt,
+            expect=["x"],
+            calls=1,
+            stop="enough",
+            said="So",
+            message_id="n",
         ),
+        ended={"o": ended},
         recent={"r": "e", "w": "d"},
         refusals=[Refusal(id="i", reason="why", text="what", prompt_id="w", place=2)],
         unlisted_refusals=7,

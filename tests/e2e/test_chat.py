@@ -79,7 +79,7 @@ async def test_an_answer_streams_and_ctrl_d_leaves(
     assert await terminal.ended() == 0
 
 
-async def test_ctrl_c_in_mid_answer_leaves_and_says_what_becomes_of_it(
+async def test_ctrl_c_in_mid_answer_stops_the_answer_and_the_chat_goes_on(
     fresh: Everthread, model: ScriptedModel, terminals: list[Terminal]
 ) -> None:
     model.script(Reply(text=WORDS, delay_s=0.2))
@@ -90,7 +90,9 @@ async def test_ctrl_c_in_mid_answer_leaves_and_says_what_becomes_of_it(
 
     terminal.type("\x03")
 
-    await terminal.shows("The answer goes on when you start again.")
+    await terminal.shows("stopped: Ctrl-C")
+    await terminal.shows("you ›")
+    terminal.type("\x04")
     assert await asyncio.wait_for(terminal.ended(), 6) == 0
 
 

@@ -108,6 +108,41 @@ async def cancelled(system: System, thread: str) -> None:
     await asyncio.gather(handle.result(), return_exceptions=True)
 
 
+async def interrupted(system: System, thread: str) -> None:
+    """By signal in an answer, by a prompt in a tool, by update while the model is away."""
+    system.model.script(
+        Reply(when="Count", text="one two three", hang_after_chunks=2),
+        Reply(when="Hold", step=1, tool_calls=[ToolCall(name="hold"), ToolCall(name="look")]),
+        Reply(when="Away", status=503, headers={"retry-after": "30"}),
+        "Yes.",
+    )
+    await system.submit(thread, "Count!", id="a")
+    await system.streaming(thread, "one two")
+    await system.workflow(thread).signal("interrupt", {"turn": 1})
+    await system.ended(thread, "a")
+    await system.submit(thread, "Hold!", id="b", agent="helper")
+    await system.until(lambda: _heard(system, thread, "tool.finished"))
+    await system.submit(thread, "Away!", id="c", mode="interrupt")
+    await system.until(lambda: _heard(system, thread, "model.retrying"))
+    await system.threads.interrupt(thread, prompt_id="c")
+    await system.ended(thread, "b", "c")
+
+
+async def _heard(system: System, thread: str, kind: Any) -> bool:
+    return bool(system.events.of(thread, kind))
+
+
+async def asked(system: System, thread: str) -> None:
+    """By `ask`, again under the same id after the thread was opened again, and before it was told to roll."""
+    await system.threads.ask(thread, Prompt(id="a", content="Hi"))
+    await system.idle(thread)
+    await system.workflow(thread).terminate()
+    await system.threads.ask(thread, Prompt(id="a", content="Hi"))
+    await system.threads.ask(thread, Prompt(id="b", content="Ho"))
+    await system.workflow(thread).signal("roll")
+    await system.threads.ask(thread, Prompt(id="c", content="Hm"))
+
+
 async def roll(system: System, thread: str) -> None:
     """In the middle of a turn: tools before, answer after."""
     system.model.script(
@@ -117,7 +152,18 @@ async def roll(system: System, thread: str) -> None:
     await system.ask(thread, "And again!", id="b", agent="helper")
 
 
-KINDS: list[Record] = [answer, tool_turn, failed_turn, refusals, invalid_start, waiting, reopened, cancelled]
+KINDS: list[Record] = [
+    answer,
+    tool_turn,
+    failed_turn,
+    refusals,
+    invalid_start,
+    waiting,
+    reopened,
+    cancelled,
+    interrupted,
+    asked,
+]
 KINDS_THAT_ROLL: list[Record] = [roll]
 
 

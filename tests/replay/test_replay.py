@@ -61,6 +61,10 @@ SHOWN_BY: dict[str, Callable[[Events], bool]] = {
         "continuedExecutionRunId" in str(events[0]) and '"running"' in _payloads(events[0])
     ),
     "a thread opened again": has('"epoch":2'),
+    "an interrupted turn": has('"name": "close_turn"', '"status":"interrupted"'),
+    "an interrupted activity": has("ACTIVITY_TASK_CANCEL_REQUESTED", '"finish":"interrupted"'),
+    "a turn that was stopped before its activity ran": has("ACTIVITY_TASK_CANCELED", '"status":"interrupted"'),
+    "an ask of what the thread had forgotten": has("find_turn"),
     "a cancelled thread": has("WORKFLOW_EXECUTION_CANCELED"),
 }
 

@@ -218,7 +218,7 @@ async def test_a_signal_of_an_unknown_name_is_recorded(system: System, thread: s
     await handle.signal("promtp", {"content": "Hi"})
     await handle.signal("\x00" * 300, "x")
     first, second = await system.refused(thread, 2)
-    assert first.error == "signal a string ('promtp') is not known; the signals are: prompt"
+    assert first.error == "signal a string ('promtp') is not known; the signals are: interrupt, prompt, roll"
     assert len(second.error or "") < 200
     assert await system.ask(thread, "Hi", id="a") == "You said: Hi"
 
