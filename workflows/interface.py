@@ -1,0 +1,171 @@
+"""The wire of AgentThread: every name that a program in any language may call, and the JSON of each.
+
+The one table of them: docs/wire.md is written from it, and a test holds that the workflow has exactly these names. They
+are permanent; fields are only added, with defaults.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from pydantic import BaseModel, Field
+
+from domain import errors
+from domain.prompts import Interrupt, InterruptReceipt, Prompt, Receipt, ThreadStart, TurnQuery, TurnReport
+from domain.wire import Wire
+
+WORKFLOW = "AgentThread"
+TASK_QUEUE = "everthread"  # unless EVERTHREAD_TASK_QUEUE names another
+
+Kind = Literal["start", "signal", "update", "query"]
+
+
+class RunningTurn(Wire):
+    """The turn that runs, and its step, from 0."""
+
+    prompt_id: str
+    turn: int
+    step: int
+    agent: str
+
+
+class ThreadStatus(Wire):
+    """What a thread is doing. `epoch` counts how often it was opened (0: not yet); `waiting_ids` are the first hundred."""
+
+    thread: str
+    agent: str
+    epoch: int
+    next_turn: int
+    running: RunningTurn | None = None
+    waiting: int
+    waiting_ids: list[str] = Field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One name. `example` and `answer` are shown in the docs, and the example is sent to a real thread by a test.
+
+    `busy`: the example is about a thread in which prompt `p-3` is being answered and `p-4` waits; else nothing runs or
+    waits, `p-1` was answered and `p-2` interrupted.
+    """
+
+    kind: Kind
+    name: str
+    about: str
+    takes: type[BaseModel] | None = None
+    gives: type[BaseModel] | None = None
+    example: Mapping[str, Any] | None = None
+    answer: Mapping[str, Any] | None = None
+    fails: tuple[type[errors.EverthreadError], ...] = ()
+    busy: bool = False
+    opens: bool = False  # makes sense together with the start of the thread
+
+
+_REFUSED = (errors.InputRefusedError, errors.PromptConflictError, errors.InboxFullError, errors.ThreadBusyError)
+
+ENTRIES = (
+    Entry(
+        "start",
+        WORKFLOW,
+        "Start a thread that has nothing to answer yet. No input at all is the same as `{}`.",
+        takes=ThreadStart,
+        example={"agent": "assistant", "owner": "ada"},
+    ),
+    Entry(
+        "signal",
+        "prompt",
+        "Say something to the thread. Send it with start, and it need not exist.",
+        takes=Prompt,
+        example={"id": "p-5", "content": "Where is my order?"},
+        opens=True,
+    ),
+    Entry(
+        "signal",
+        "interrupt",
+        "Stop the turn that runs, or only the one that is named. What it said so far is kept.",
+        takes=Interrupt,
+        example={"prompt_id": "p-3"},
+        busy=True,
+    ),
+    Entry(
+        "signal",
+        "roll",
+        "Continue as new at the next step boundary, on the current version of the workers. Nothing else changes.",
+    ),
+    Entry(
+        "update",
+        "submit",
+        "Say something to the thread and hear whether it is taken, not yet what is answered.",
+        takes=Prompt,
+        gives=Receipt,
+        example={"id": "p-5", "content": "Where is my order?"},
+        answer={"prompt_id": "p-5", "disposition": "started"},
+        fails=_REFUSED,
+        opens=True,
+    ),
+    Entry(
+        "update",
+        "ask",
+        "Say something to the thread and hear what became of it. Where `status` is waiting or running, ask again with the "
+        "same `id`: the thread continued as new, or four wait already.",
+        takes=Prompt,
+        gives=TurnReport,
+        example={"id": "p-5", "content": "Where is my order?"},
+        answer={
+            "prompt_id": "p-5",
+            "status": "answered",
+            "turn": 3,
+            "message_id": "0f0c4b0e-6f0c-5f0e-8a53-0b9c3d1f7a42",
+            "text": "It left our house this morning.",
+        },
+        fails=_REFUSED,
+        opens=True,
+    ),
+    Entry(
+        "update",
+        "interrupt",
+        "Stop the turn that runs, or only the one that is named, and hear whether it was running.",
+        takes=Interrupt,
+        gives=InterruptReceipt,
+        example={"prompt_id": "p-3"},
+        answer={"disposition": "interrupting", "turn": 3, "prompt_id": "p-3"},
+        fails=(errors.InputRefusedError,),
+        busy=True,
+    ),
+    Entry(
+        "query",
+        "turn",
+        "What became of a prompt so far, or of a turn; without either, of the turn that runs, else of the last.",
+        takes=TurnQuery,
+        gives=TurnReport,
+        example={"prompt_id": "p-1"},
+        answer={
+            "prompt_id": "p-1",
+            "status": "answered",
+            "turn": 1,
+            "message_id": "e8b27f1c-4a7e-5d35-9a55-6f3b21c0d9aa",
+            "text": "Hello Ada!",
+        },
+    ),
+    Entry(
+        "query",
+        "status",
+        "What the thread is doing now.",
+        gives=ThreadStatus,
+        answer={
+            "thread": "support-42",
+            "agent": "assistant",
+            "epoch": 1,
+            "next_turn": 2,
+            "running": {"prompt_id": "p-1", "turn": 1, "step": 0, "agent": "assistant"},
+            "waiting": 1,
+            "waiting_ids": ["p-2"],
+        },
+    ),
+)
+
+
+def names(kind: Kind) -> list[str]:
+    return [entry.name for entry in ENTRIES if entry.kind == kind]
