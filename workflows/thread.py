@@ -291,8 +291,9 @@ class AgentThread:
         result = await turn.call_model(self._thread, self._state.epoch, running, self._calls)
         running.said, running.message_id = result.preview, result.message_id
         if result.finish == "interrupted":
-            if not running.stopped():  # not by us: the thread is being cancelled
+            if workflow.cancellation_reason() is not None and not running.stopped():
                 raise asyncio.CancelledError
+            running.stop = running.stop or "interrupted"  # else it was, by a run that was lost before it could say so
         elif result.plan:
             await self._next_step(running, result)
         else:

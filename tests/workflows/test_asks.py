@@ -111,6 +111,7 @@ async def test_five_hundred_prompts_at_once_are_all_answered_once(system: System
 
 async def test_the_query_tells_of_waiting_running_and_ended_turns(system: System, thread: str) -> None:
     await system.ask(thread, "Hi", id="a")
+    await system.idle(thread)
     system.model.script(SLOW)
     await system.submit(thread, "Count!", id="b")
     await system.submit(thread, "And you?", id="c")

@@ -9,6 +9,7 @@ from temporalio.exceptions import ApplicationError
 
 from domain.errors import ThreadBusyError
 from domain.messages import Message
+from domain.steps import closing_fence
 from doubles.scripted_model import Reply, ToolCall
 from tests.system import System, said
 
@@ -84,6 +85,7 @@ async def test_an_interrupt_of_another_turn_does_nothing(system: System, thread:
 
 async def test_an_interrupt_of_an_idle_thread_does_nothing(system: System, thread: str) -> None:
     await system.ask(thread, "Hi")
+    await system.idle(thread)
     assert (await system.threads.interrupt(thread)).disposition == "not_running"
     assert await system.ask(thread, "Still there?") == "You said: Still there?"
 
@@ -229,6 +231,19 @@ async def test_the_same_prompt_in_another_mode_is_a_duplicate(system: System, th
 
 
 # --- after a loss
+
+
+async def test_a_turn_whose_run_was_lost_while_it_was_being_stopped_ends_as_interrupted(
+    system: System, thread: str
+) -> None:
+    await counting(system, thread)
+    await system.workflow(thread).terminate()
+    await system.model.until(lambda request: request.client_left)
+    [answer] = await system.answers(thread, "a")
+    await system.store.amend(answer.id, closing_fence(1), {"status": "interrupted"})
+    await system.threads.ensure_running(thread)
+    await stopped(system, thread)
+    assert await system.ask(thread, "And you?", id="b") == "Yes."
 
 
 async def test_an_interrupted_turn_stays_so_when_the_thread_opens_again(system: System, thread: str) -> None:
