@@ -68,7 +68,7 @@ class _Reading:
         self._thread, self._signals = "", 0
         self._settled: set[str] = set()
         self._requests: dict[int, dict[str, Any]] = {}  # of activities, by the event that scheduled them
-        self._updates: dict[int, tuple[str, Any]] = {}  # accepted, by event: their name and input
+        self._updates: dict[int, tuple[str, Any]] = {}  # accepted, by event: their name and input, or the prompt's id
         self._handlers = {
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED: self._started,
             EventType.EVENT_TYPE_WORKFLOW_EXECUTION_SIGNALED: self._signalled,
@@ -111,18 +111,20 @@ class _Reading:
         else:
             self._wish(signal.signal_name, value, given, event.event_id)
 
-    def _prompt(self, value: Any, given: str, event: int = 0) -> None:
-        """Note a prompt, unless its id came before. `event` is 0 if the run has looked at it."""
+    def _prompt(self, value: Any, given: str, event: int = 0) -> str | None:
+        """Note a prompt and return its id, unless the id came before. `event` is 0 if the run has looked at it."""
         try:
             prompt = read_prompt(value)
         except InputRefusedError as error:
             if event:
                 self.found.left.append(f"event {event}: {error}")
-            return
+            return None
         prompt_id = prompt.id or given
         self.found.heard.add(prompt_id)
-        if prompt_id not in self._settled:
-            self.found.prompts.setdefault(prompt_id, prompt.model_copy(update={"id": prompt_id}))
+        if prompt_id in self._settled or prompt_id in self.found.prompts:
+            return None
+        self.found.prompts[prompt_id] = prompt.model_copy(update={"id": prompt_id})
+        return prompt_id
 
     def _wish(self, name: str, value: Any, given: str, event: int) -> None:
         """Note a signal that the run has not looked at."""
@@ -144,16 +146,14 @@ class _Reading:
 
     def _prompt_edited(self, prompt_id: str, content: Any) -> None:
         old = self.found.prompts.pop(prompt_id)
-        self._prompt(old.model_dump(mode="json") | {"content": content}, prompt_id)
-        self.found.prompts.setdefault(prompt_id, old)
+        if not self._prompt(old.model_dump(mode="json") | {"content": content}, prompt_id):
+            self.found.prompts[prompt_id] = old
 
     async def _accepted(self, event: HistoryEvent) -> None:
         request = event.workflow_execution_update_accepted_event_attributes.accepted_request
         name, value = request.input.name, await self._value(request.input.args, request.input.name)
         if name in PROMPTS:
-            given = ids.updated_prompt_id(self._thread, request.meta.update_id)
-            self._prompt(value, given)
-            value = {"prompt_id": value.get("id") or given} if isinstance(value, dict) else None
+            value = self._prompt(value, ids.updated_prompt_id(self._thread, request.meta.update_id))
         self._updates[event.event_id] = (name, value)
 
     async def _answered(self, event: HistoryEvent) -> None:
@@ -161,7 +161,7 @@ class _Reading:
         name, value = self._updates.pop(completed.accepted_event_id, ("", None))
         refused = completed.outcome.HasField("failure")
         if name in PROMPTS and refused and value:
-            self._settle(value["prompt_id"])  # the sender was told that it is not taken
+            self._settle(value)  # the sender was told that it is not taken
         elif not refused:
             self._done(name, value)
 
@@ -178,10 +178,8 @@ class _Reading:
         for joined in request.get("joined", []):
             self._settle(joined["id"] if isinstance(joined, dict) else joined)
         for refusal in request.get("refusals", []):
-            self._settle(refusal.get("prompt_id", ""))
-            for prompt_id in [
-                key for key, prompt in self.found.prompts.items() if preview(prompt.content) == refusal.get("text")
-            ]:
+            refused = [key for key, prompt in self.found.prompts.items() if _is_of(refusal, prompt)]
+            for prompt_id in refused:
                 self._settle(prompt_id)
 
     def _settle(self, prompt_id: str) -> None:
@@ -195,6 +193,13 @@ class _Reading:
             return one_value(decoded, name)
         except InputRefusedError:
             return None
+
+
+def _is_of(refusal: Mapping[str, Any], prompt: Prompt) -> bool:
+    """Whether it is this prompt that was refused, and not another under its id; a refusal has the start of the text."""
+    text, content = refusal.get("text", ""), preview(prompt.content)
+    same = content.startswith(text[:-1]) if text.endswith("…") else content == text
+    return same and refusal.get("prompt_id") in (None, prompt.id)
 
 
 def _read_start(value: Any) -> ThreadStart:

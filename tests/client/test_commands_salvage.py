@@ -120,6 +120,13 @@ async def test_a_prompt_whose_sender_was_told_no_is_not_found() -> None:
     assert await texts(Run().update("submit", prompt("a"), outcome="failure")) == {}
 
 
+async def test_another_text_that_was_refused_under_its_id_does_not_count() -> None:
+    run = Run().signal("prompt", prompt("a", "First")).signal("prompt", prompt("a", "Other")).seen()
+    run.update("submit", prompt("a", "Other"), outcome="failure")
+    run.activity("close_turn", {"refusals": [{"id": "r", "text": "Other", "prompt_id": "a"}]})
+    assert await texts(run) == {"a": "First"}
+
+
 async def test_a_prompt_without_an_id_gets_the_same_one_each_time_and_its_neighbour_another() -> None:
     run = Run().signal("prompt", {"content": "Hi"}).signal("prompt", {"content": "Hi"})
     run.update("submit", {"content": "Hi"}, update_id="u-1")
@@ -147,6 +154,12 @@ async def test_a_prompt_that_was_edited_is_found_with_its_new_text() -> None:
 async def test_a_prompt_that_was_refused_by_its_text_is_not_found() -> None:
     run = Run().signal("prompt", prompt("a", "No")).signal("prompt", prompt("b", "Yes")).seen()
     assert list(await texts(run.activity("close_turn", {"refusals": [{"id": "r", "text": "No"}]}))) == ["b"]
+
+
+async def test_a_prompt_that_the_store_refused_is_known_by_the_start_of_its_text() -> None:
+    run = Run().signal("prompt", prompt("a", "x" * 500)).signal("prompt", prompt("b", "x" * 500)).seen()
+    run.activity("close_turn", {"refusals": [{"id": "r", "text": "x" * 79 + "…", "prompt_id": "a"}]})
+    assert list(await texts(run)) == ["b"]
 
 
 # --- other signals

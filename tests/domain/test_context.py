@@ -168,3 +168,16 @@ def test_an_agent_without_instructions_sends_no_system_message() -> None:
 def test_an_estimate_of_tokens_is_not_below_what_a_small_model_takes(text: str, measured: int) -> None:
     """`measured`: tokens as SmolLM2-135M counted them."""
     assert text_tokens(text) >= measured
+
+
+def stopped_turn(said: str) -> list[Message]:
+    prompt = row(1, 0, ids.PROMPT_ORDINAL, "user", status="interrupted", text="Count!")
+    return [prompt, row(1, 0, ids.ANSWER_ORDINAL, "assistant", status="interrupted", text=said)]
+
+
+def test_an_interrupted_turn_shows_what_was_said_until_then() -> None:
+    assert [message.text for message in build_context("", stopped_turn("one two"), [], PLENTY)] == ["Count!", "one two"]
+
+
+def test_an_answer_without_a_word_is_left_out() -> None:
+    assert [message.text for message in build_context("", stopped_turn(""), [], PLENTY)] == ["Count!"]
