@@ -16,6 +16,7 @@ from domain.messages import Message, ToolCall
 INSTRUCTIONS = "Be brief."
 texts = st.text(max_size=60)
 PLENTY = 10**6
+ENDED_WELL = ("answered", "interrupted")
 NO_RESULT = "This call has no result."
 
 
@@ -52,7 +53,7 @@ def conversations(draw: st.DrawFn) -> tuple[list[Message], list[Message]]:
     ended = draw(st.integers(0, 5))
     rows: list[Message] = []
     for turn in range(1, ended + 1):
-        rows += draw(turns(turn, draw(st.sampled_from(["answered", "answered", "failed"]))))
+        rows += draw(turns(turn, draw(st.sampled_from(["answered", "interrupted", "failed"]))))
     running = draw(turns(ended + 1, "pending"))
     return rows[draw(st.integers(0, len(rows))) :], running[: draw(st.integers(1, len(running)))]
 
@@ -86,11 +87,12 @@ def test_the_context_holds_the_newest_whole_turns_that_ended_well(
     conversation: tuple[list[Message], list[Message]], budget: int
 ) -> None:
     history, running = conversation
-    good = [prompt.turn for prompt in history if prompt.role == "user" and prompt.status == "answered"]
+    good = [prompt.turn for prompt in history if prompt.role == "user" and prompt.status in ENDED_WELL]
+    spoken = [message for message in history if message.role != "assistant" or message.text or message.tool_calls]
     messages = build_context(INSTRUCTIONS, history, running, budget)
     count = sum(message.role == "user" for message in messages) - 1
     kept = good[len(good) - count :]
-    expected = [message.text for message in [*history, *running] if message.turn in [*kept, running[0].turn]]
+    expected = [message.text for message in [*spoken, *running] if message.turn in [*kept, running[0].turn]]
     assert [message.text for message in messages[1:] if message.text != NO_RESULT] == expected
 
 
@@ -121,7 +123,7 @@ def test_the_running_turn_is_there_whatever_it_costs(
 def test_with_budget_for_all_every_good_whole_turn_is_there(conversation: tuple[list[Message], list[Message]]) -> None:
     history, running = conversation
     messages = build_context(INSTRUCTIONS, history, running, PLENTY)
-    good = [prompt.text for prompt in history if prompt.role == "user" and prompt.status == "answered"]
+    good = [prompt.text for prompt in history if prompt.role == "user" and prompt.status in ENDED_WELL]
     assert [message.text for message in messages if message.role == "user"] == [*good, running[0].text]
 
 
