@@ -64,9 +64,14 @@ def answer_row(request: StepRequest, message_id: str, attempt: int, record: Thre
     return _stamped(row, record, now)
 
 
-def tool_row(request: ToolRequest, message_id: str, attempt: int, record: ThreadRecord | None, now: float) -> Message:
+def tool_row_id(request: ToolRequest) -> str:
+    place = {"branch": request.branch, "step": request.step}
+    return ids.message_id(request.thread, request.prompt_id, f"tool:{request.index}", **place)
+
+
+def tool_row(request: ToolRequest, attempt: int, record: ThreadRecord | None, now: float) -> Message:
     row = Message(
-        id=message_id,
+        id=tool_row_id(request),
         thread=request.thread,
         prompt_id=request.prompt_id,
         slot=f"tool:{request.index}",

@@ -135,9 +135,8 @@ class ThreadActivities:
         self, request: CloseRequest, prompt_id: str, planned: Message, record: ThreadRecord | None, now: float
     ) -> None:
         """A call that had not ended, or not even begun, gets a result that says so."""
-        mine = closing_fence(request.epoch)
-        for index, call in enumerate(planned.tool_calls[: request.calls]):
-            asked = ToolRequest(
+        asked = [
+            ToolRequest(
                 thread=request.thread,
                 epoch=request.epoch,
                 prompt_id=prompt_id,
@@ -148,11 +147,13 @@ class ThreadActivities:
                 agent=request.agent,
                 call=PlannedCall(call_id=call.call_id, tool=call.name),
             )
-            place = {"branch": request.branch, "step": request.step}
-            row_id = ids.message_id(request.thread, prompt_id, f"tool:{index}", **place)
-            await self._store.insert([tool_row(asked, row_id, 0, record, now)])
+            for index, call in enumerate(planned.tool_calls[: request.calls])
+        ]
+        rows = [tool_row(call, 0, record, now) for call in asked]
+        await self._store.insert(rows)
+        for row in rows:
             changes = {"status": request.status, "text": UNENDED_CALL, "updated_at": now}
-            await self._store.amend(row_id, mine, changes)
+            await self._store.amend(row.id, closing_fence(request.epoch), changes)
 
     async def _tell_finished(self, request: CloseRequest, row: Message) -> None:
         data = {"message_id": row.id, "attempt": row.attempt, "turn": request.turn, "step": row.step}

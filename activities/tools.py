@@ -21,7 +21,7 @@ from temporalio import activity
 from activities.failures import translated
 from activities.lease import Lease, interrupted
 from activities.ports import Catalog, EventLog, Store
-from activities.rows import held, tool_row
+from activities.rows import held, tool_row, tool_row_id
 from domain import ids
 from domain.agent import Tool
 from domain.errors import NotVisibleYetError, SupersededError
@@ -55,7 +55,8 @@ class ToolActivities:
                 except asyncio.CancelledError:
                     if not interrupted():
                         raise
-                    return ToolResult(message_id=_row_id(request), status="interrupted")  # `close_turn` ends the row
+                    # `close_turn` ends the row.
+                    return ToolResult(message_id=tool_row_id(request), status="interrupted")
 
     async def _run(self, request: ToolRequest, lease: Lease) -> ToolResult:
         attempt = fence(request.epoch, request.step, activity.info().attempt)
@@ -71,10 +72,10 @@ class ToolActivities:
 
     async def _claim(self, request: ToolRequest, attempt: int) -> tuple[Message, bool]:
         """The result's row, held by this attempt unless final, and whether an earlier attempt had begun the call."""
-        row_id = _row_id(request)
+        row_id = tool_row_id(request)
         before = await self._store.get([row_id])
         record = await self._store.get_thread(request.thread)
-        await self._store.insert([tool_row(request, row_id, attempt, record, self._clock())])
+        await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
         row = held(await self._store.amend(row_id, attempt, {"updated_at": self._clock()}), attempt)
         return row, bool(before) or found.attempt != attempt
@@ -135,11 +136,6 @@ class ToolActivities:
     async def _publish(self, request: ToolRequest, kind: Any, row: Message) -> None:
         data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn, "status": row.status}
         await self._events.publish(request.thread, kind, data)
-
-
-def _row_id(request: ToolRequest) -> str:
-    place = {"branch": request.branch, "step": request.step}
-    return ids.message_id(request.thread, request.prompt_id, f"tool:{request.index}", **place)
 
 
 def _cut(text: str) -> str:

@@ -46,7 +46,7 @@ async def _share(g: Ground, thread: WorkflowHandle[Any, Any], times: int, chance
 
 async def _interrupted(g: Ground, thread: WorkflowHandle[Any, Any], after_s: float) -> float:
     """Seconds from the signal to the last delta of the turn."""
-    prompt_id, signalled, last = str(uuid.uuid4()), float("inf"), 0.0
+    prompt_id, last = str(uuid.uuid4()), 0.0
     async with aclosing(g.ports.events.follow(thread.id.removeprefix("thread/"))) as feed:
         await anext(feed)
         await thread.signal("prompt", {"id": prompt_id, "content": "Tell me all."})
@@ -59,8 +59,7 @@ async def _interrupted(g: Ground, thread: WorkflowHandle[Any, Any], after_s: flo
                 assert event.data["status"] == "interrupted", event.data
                 break
         assert stopping is not None
-        signalled = await stopping
-    return max(0.0, last - signalled)
+    return max(0.0, last - await stopping)
 
 
 async def _stop(thread: WorkflowHandle[Any, Any], prompt_id: str, after_s: float) -> float:

@@ -130,9 +130,8 @@ async def _salvage(threads: Threads, workflow_id: str, run: _Run) -> Salvage:
 async def _terminate(threads: Threads, thread: str, wedge: Wedge) -> None:
     """End just this run; it is well if it has ended meanwhile."""
     handle = threads.temporal.get_workflow_handle(ids.workflow_id(thread), run_id=wedge.run_id)
-    reason = f"{REASON}its task failed {wedge.attempts - 1} times: {wedge.cause}"
     try:
-        await handle.terminate(reason=preview(reason, REASON_CHARS), rpc_timeout=CALL_TIMEOUT)
+        await handle.terminate(reason=preview(f"{REASON}{wedge.why}", REASON_CHARS), rpc_timeout=CALL_TIMEOUT)
     except RPCError as error:
         if error.status != RPCStatusCode.NOT_FOUND:
             raise

@@ -21,8 +21,9 @@ from domain.errors import InputRefusedError
 from domain.messages import preview
 from domain.prompts import Prompt, ThreadStart, read_prompt, read_start
 from workflows.inputs import one_value
+from workflows.interface import names
 
-PROMPTS = ("submit", "ask")  # updates whose input is a prompt
+PROMPTS = names("update", Prompt)
 # Signals that say something about a prompt: repeating them changes nothing. (An interrupt that names no turn would stop
 # whatever runs by then.)
 WISHES = ("withdraw", "edit", "regenerate", "resume", "interrupt")
@@ -204,6 +205,6 @@ def _is_of(refusal: Mapping[str, Any], prompt: Prompt) -> bool:
 
 def _read_start(value: Any) -> ThreadStart:
     try:
-        return read_start(value).model_copy(update={"must_exist": False})
+        return read_start(value)
     except InputRefusedError:
         return ThreadStart()

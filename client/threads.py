@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -20,20 +22,18 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
-from domain import errors, ids
+from domain import ids
 from domain.errors import InputRefusedError, UnavailableError
 from domain.prompts import Interrupt, InterruptReceipt, Prompt, Receipt, ThreadStart, TurnReport, read_thread_id
 from workflows import attributes
+from workflows.interface import PROMPT_REFUSALS
 from workflows.thread import TASK_TIMEOUT, AgentThread
 
 CALL_TIMEOUT = timedelta(seconds=30)
 # The server allows ten at once for a workflow, and answers a flood with outcomes that nobody knows.
 UPDATES_IN_FLIGHT = 5
 ASK_AGAIN_S, ASK_AGAIN_LATER_S = 0.2, 2.0
-_REFUSALS = {
-    kind.__name__: kind
-    for kind in (errors.InputRefusedError, errors.PromptConflictError, errors.InboxFullError, errors.ThreadBusyError)
-}
+_REFUSALS = {kind.__name__: kind for kind in PROMPT_REFUSALS}
 T = TypeVar("T")
 
 
@@ -80,16 +80,10 @@ class Threads:
     ) -> InterruptReceipt:
         """Stop the running turn, or only the one that is named. Raises: UnavailableError if it cannot be asked."""
         wanted = Interrupt(turn=turn, prompt_id=prompt_id, reason=reason)
-        async with self._flight(thread):
-            try:
-                receipt: InterruptReceipt = await self.handle(thread).execute_update(
-                    "interrupt", wanted, result_type=InterruptReceipt, rpc_timeout=CALL_TIMEOUT
-                )
-            except WorkflowUpdateFailedError as error:
-                raise _refusal(error) from error
-            except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
-                _raise_if_cancelled()
-                raise UnavailableError(f"thread {thread} cannot be asked to stop: {error}") from error
+        async with self._flight(thread, f"thread {thread} cannot be asked to stop"):
+            receipt: InterruptReceipt = await self.handle(thread).execute_update(
+                "interrupt", wanted, result_type=InterruptReceipt, rpc_timeout=CALL_TIMEOUT
+            )
         return receipt
 
     async def turn(self, thread: str, prompt_id: str | None = None) -> TurnReport:
@@ -125,26 +119,27 @@ class Threads:
     async def _update(
         self, name: str, thread: str, prompt: Prompt, start: ThreadStart | None, result_type: type[T]
     ) -> T:
-        async with self._flight(thread):
+        async with self._flight(thread, "Temporal did not take the prompt", "; send it again under its id"):
+            result: T = await self.temporal.execute_update_with_start_workflow(
+                name,
+                prompt,
+                start_workflow_operation=self._operation(thread, start or ThreadStart()),
+                result_type=result_type,
+                rpc_timeout=None if name == "ask" else CALL_TIMEOUT,
+            )
+        return result
+
+    @asynccontextmanager
+    async def _flight(self, thread: str, problem: str, remedy: str = "") -> AsyncIterator[None]:
+        """One update, when there are not too many on the way; its errors as ours."""
+        async with self._flights.setdefault(thread, asyncio.Semaphore(UPDATES_IN_FLIGHT)):
             try:
-                result: T = await self.temporal.execute_update_with_start_workflow(
-                    name,
-                    prompt,
-                    start_workflow_operation=self._operation(thread, start or ThreadStart()),
-                    result_type=result_type,
-                    rpc_timeout=None if name == "ask" else CALL_TIMEOUT,
-                )
+                yield
             except WorkflowUpdateFailedError as error:
                 raise _refusal(error) from error
             except (RPCError, WorkflowUpdateRPCTimeoutOrCancelledError) as error:
                 _raise_if_cancelled()
-                raise UnavailableError(
-                    f"Temporal did not take the prompt: {error}; send it again under its id"
-                ) from error
-        return result
-
-    def _flight(self, thread: str) -> asyncio.Semaphore:
-        return self._flights.setdefault(thread, asyncio.Semaphore(UPDATES_IN_FLIGHT))
+                raise UnavailableError(f"{problem}: {error}{remedy}") from error
 
     def _operation(self, thread: str, start: ThreadStart) -> WithStartWorkflowOperation[Any, Any]:
         return WithStartWorkflowOperation(

@@ -35,6 +35,10 @@ class Wedge:
     signals: int
     since: datetime | None
 
+    @property
+    def why(self) -> str:
+        return f"its task failed {self.attempts - 1} times: {self.cause}"
+
 
 async def find_wedge(client: Client, workflow_id: str, run_id: str | None = None) -> Wedge | None:
     """Returns None if it is not wedged, or not there any more. Raises: RPCError."""

@@ -191,30 +191,22 @@ class TurnReport(Wire):
 
 def read_prompt(value: Any) -> Prompt:
     """A prompt from a JSON value. Raises: InputRefusedError."""
-    if not isinstance(value, dict):
-        raise InputRefusedError(f'a prompt is a JSON object such as {{"content": "Hello"}}, not {describe(value)}')
-    return _read(Prompt, value, "prompt")
+    return _read(Prompt, value, "a prompt", '{"content": "Hello"}')
 
 
 def read_start(value: Any) -> ThreadStart:
     """A start input from a JSON value; none at all is an empty one. Raises: InputRefusedError."""
-    if value is None:
-        return ThreadStart()
-    if not isinstance(value, dict):
-        raise InputRefusedError(
-            f'the start input is a JSON object such as {{"agent": "assistant"}}, not {describe(value)}'
-        )
-    return _read(ThreadStart, value, "start input")
+    return _read(ThreadStart, {} if value is None else value, "the start input", '{"agent": "assistant"}')
 
 
 def read_interrupt(value: Any) -> Interrupt:
     """From a JSON value; none at all means the turn that runs. Raises: InputRefusedError."""
-    return _object(Interrupt, value, "an interrupt", '{"turn": 3}')
+    return _read(Interrupt, {} if value is None else value, "an interrupt", '{"turn": 3}')
 
 
 def read_turn_query(value: Any) -> TurnQuery:
     """From a JSON value; none at all means the turn that runs. Raises: InputRefusedError."""
-    return _object(TurnQuery, value, "a turn query", '{"prompt_id": "p-1"}')
+    return _read(TurnQuery, {} if value is None else value, "a turn query", '{"prompt_id": "p-1"}')
 
 
 def read_thread_id(text: str) -> str:
@@ -234,19 +226,14 @@ def describe(value: Any) -> str:
     return f"{kind} ({shown})" if shown else kind
 
 
-def _object(model: type[M], value: Any, what: str, example: str) -> M:
-    value = {} if value is None else value
+def _read(model: type[M], value: Any, what: str, example: str) -> M:
     if not isinstance(value, dict):
         raise InputRefusedError(f"{what} is a JSON object such as {example}, not {describe(value)}")
-    return _read(model, value, what.partition(" ")[2])
-
-
-def _read(model: type[M], value: dict[str, Any], what: str) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
         problems = "; ".join(_sentence(model, problem) for problem in error.errors()[:3])
-        raise InputRefusedError(f"{what}: {problems}") from None
+        raise InputRefusedError(f"{what.partition(' ')[2]}: {problems}") from None
 
 
 def _sentence(model: type[BaseModel], problem: Any) -> str:

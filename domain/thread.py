@@ -7,7 +7,7 @@ workflow continues as new, and kept as a checkpoint in the store.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -227,15 +227,15 @@ class ThreadState(Kept):
         assert running is not None
         ended = Shown(turn=running.turn, prompt=running.preview, answer=preview(answer, SHOWN_CHARS), status=status)
         self.shown = [*self.shown, ended][-SHOWN_TURNS:]
-        text, error = ("", preview(answer)) if status == "failed" else (preview(answer), running.stop)
+        error = {"answered": None, "interrupted": running.stop, "failed": preview(answer)}[status]
         self.note_end(
             TurnReport(
                 prompt_id=running.prompt_id,
                 status=status,
                 turn=running.turn,
                 message_id=message_id,
-                text=text,
-                error=error if status != "answered" else None,
+                text=preview(answer) if status != "failed" else "",
+                error=error,
             )
         )
         self.running = None
@@ -249,18 +249,20 @@ class ThreadState(Kept):
     # --- what became of it
 
     def is_open(self, prompt_id: str) -> bool:
-        return self.report(prompt_id).status in ("waiting", "running")
+        running = self.running is not None and self.running.prompt_id == prompt_id
+        return running or any(waiting.id == prompt_id for waiting in self.inbox)
 
     def report(self, prompt_id: str | None, turn: int | None = None) -> TurnReport:
         """Of the prompt or the turn that is named; of none, the turn that runs, else the last that ended."""
-        if self.running is not None:
-            reports = [TurnReport(prompt_id=self.running.prompt_id, status="running", turn=self.running.turn)]
-        else:
-            reports = []
-        reports += reversed(self.ended.values())
-        reports += [TurnReport(prompt_id=waiting.id, status="waiting") for waiting in self.inbox]
-        meant = (r for r in reports if prompt_id in (None, r.prompt_id) and turn in (None, r.turn))
+        meant = (r for r in self._reports() if prompt_id in (None, r.prompt_id) and turn in (None, r.turn))
         return next(meant, TurnReport(prompt_id=prompt_id or "", status="unknown", turn=turn))
+
+    def _reports(self) -> Iterator[TurnReport]:
+        if self.running is not None:
+            yield TurnReport(prompt_id=self.running.prompt_id, status="running", turn=self.running.turn)
+        yield from reversed(self.ended.values())
+        for waiting in self.inbox:
+            yield TurnReport(prompt_id=waiting.id, status="waiting")
 
     def drop_turn(self) -> None:
         """The running prompt turned out to be an older one's: its turn never was."""

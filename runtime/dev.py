@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -123,7 +123,7 @@ async def _run(options: Options, settings: Settings) -> None:
             raise SignalledError(stopped_by)
 
 
-@dataclass(frozen=True)
+@dataclass
 class _System:
     """Everything that runs, for whoever talks."""
 
@@ -133,11 +133,11 @@ class _System:
     threads: Threads
     ports: wiring.Ports
     machine: local.Machine
-    _chats: list[Chat] = field(default_factory=list)
+    chat: Chat | None = None  # once it is open
 
     def ctrl_c(self) -> bool:
         """Whether it stopped an answer, and the program goes on."""
-        return any(chat.stop_answer() for chat in self._chats)
+        return self.chat is not None and self.chat.stop_answer()
 
     async def go_on_with_unended(self) -> None:
         """Say which turns were cut off, and make sure that each is gone on with."""
@@ -172,9 +172,8 @@ class _System:
         sys.stdout.write(f"\n{banner.banner(facts)}\n{banner.things_to_try(facts, thread)}\n")
         ports = self.ports
         await self.threads.ensure_running(thread, self._start())  # so that all three things work at once
-        chat = Chat(self.threads, ports.store, ports.events, thread=thread, start=self._start())
-        self._chats.append(chat)
-        await chat.run()
+        self.chat = Chat(self.threads, ports.store, ports.events, thread=thread, start=self._start())
+        await self.chat.run()
 
     async def _filter(self, thread: str) -> None:
         _say(banner.banner(self._facts(thread)))

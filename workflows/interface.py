@@ -63,7 +63,7 @@ class Entry:
     opens: bool = False  # makes sense together with the start of the thread
 
 
-_REFUSED = (errors.InputRefusedError, errors.PromptConflictError, errors.InboxFullError, errors.ThreadBusyError)
+PROMPT_REFUSALS = (errors.InputRefusedError, errors.PromptConflictError, errors.InboxFullError, errors.ThreadBusyError)
 
 ENTRIES = (
     Entry(
@@ -102,7 +102,7 @@ ENTRIES = (
         gives=Receipt,
         example={"id": "p-5", "content": "Where is my order?"},
         answer={"prompt_id": "p-5", "disposition": "started"},
-        fails=_REFUSED,
+        fails=PROMPT_REFUSALS,
         opens=True,
     ),
     Entry(
@@ -120,7 +120,7 @@ ENTRIES = (
             "message_id": "0f0c4b0e-6f0c-5f0e-8a53-0b9c3d1f7a42",
             "text": "It left our house this morning.",
         },
-        fails=_REFUSED,
+        fails=PROMPT_REFUSALS,
         opens=True,
     ),
     Entry(
@@ -167,5 +167,6 @@ ENTRIES = (
 )
 
 
-def names(kind: Kind) -> list[str]:
-    return [entry.name for entry in ENTRIES if entry.kind == kind]
+def names(kind: Kind, takes: type[BaseModel] | None = None) -> list[str]:
+    """Of one kind; of those only what takes this model, if one is given."""
+    return [entry.name for entry in ENTRIES if entry.kind == kind and takes in (None, entry.takes)]

@@ -9,7 +9,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any, NoReturn
 
@@ -22,7 +23,6 @@ with workflow.unsafe.imports_passed_through():
     from domain import ids
     from domain.errors import InputRefusedError
     from domain.prompts import (
-        MAX_PROMPT_BYTES,
         InterruptReceipt,
         Prompt,
         Receipt,
@@ -35,16 +35,17 @@ with workflow.unsafe.imports_passed_through():
         read_thread_id,
         read_turn_query,
     )
-    from domain.steps import CheckpointRequest, FindRequest, OpenRequest, SaveRequest, SaveResult, StepResult
-    from domain.thread import INLINE_INBOX_BYTES, Running, ThreadState, Waiting, must_roll, upgrade
-    from workflows import attributes, options, turn
+    from domain.steps import CheckpointRequest, FindRequest, OpenRequest, StepResult
+    from domain.thread import Running, ThreadState, must_roll, upgrade
+    from workflows import attributes, interface, options, turn
+    from workflows.inbox import Inbox
     from workflows.inputs import one_value
 
 MAX_ASKS = 4  # that wait; a further one is told at once how far its prompt is
 TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
 
 
-@workflow.defn(name="AgentThread")
+@workflow.defn(name=interface.WORKFLOW)
 class AgentThread:
     """See the module. Start input: domain.prompts.ThreadStart; id: thread/<thread_id>."""
 
@@ -55,7 +56,6 @@ class AgentThread:
         self._start = ThreadStart()
         self._state = ThreadState()
         self._problem: InputRefusedError | None = None
-        self._saving = False
         self._leaving = False  # to continue as new
         self._asking = 0
         self._asked_to_roll = False
@@ -67,6 +67,7 @@ class AgentThread:
             self._read_start(inputs, continued=continued)
         except InputRefusedError as error:
             self._problem = error
+        self._inbox = Inbox(self._thread, self._state)
 
     def _read_start(self, inputs: tuple[Any, ...], *, continued: bool) -> None:
         if ids.thread_of(workflow.info().workflow_id) is None:
@@ -89,7 +90,7 @@ class AgentThread:
             await self._live()
         except BaseException as error:
             if is_cancelled_exception(error):
-                await self._save_all()
+                await self._inbox.save_all()
             raise
 
     async def _live(self) -> None:
@@ -97,7 +98,7 @@ class AgentThread:
         if not self._state.epoch:
             await self._open()
         self._show()
-        saver = asyncio.create_task(self._save_waiting())
+        saver = asyncio.create_task(self._inbox.keep_saved())
         try:
             # An idle thread rolls too: signals that cause no work also count towards the server's limits.
             while True:
@@ -124,9 +125,8 @@ class AgentThread:
     @workflow.signal(dynamic=True)
     def unknown(self, name: str, args: Sequence[RawValue]) -> None:
         self._signals += 1
-        self._refuse(
-            InputRefusedError(f"signal {describe(name)} is not known; the signals are: interrupt, prompt, roll"), args
-        )
+        known = ", ".join(sorted(interface.names("signal")))
+        self._refuse(InputRefusedError(f"signal {describe(name)} is not known; the signals are: {known}"), args)
 
     @workflow.signal(name="interrupt")
     def interrupt(self, *inputs: Any) -> None:
@@ -169,12 +169,9 @@ class AgentThread:
     @workflow.update(name="interrupt")
     async def interrupt_now(self, *inputs: Any) -> InterruptReceipt:
         """Stop the running turn, and say whether it was the one that is meant."""
-        self._updates += 1
-        await workflow.wait_condition(lambda: self._state.epoch > 0)
-        try:
+        await self._opened()
+        with _refusals_told():
             return self._stop(inputs)
-        except InputRefusedError as error:
-            raise _refused(error) from None
 
     @workflow.query(name="turn")
     def report(self, *inputs: Any) -> TurnReport:
@@ -197,24 +194,23 @@ class AgentThread:
         }
 
     async def _take(self, inputs: tuple[Any, ...], name: str) -> Receipt:
-        self._updates += 1
         info = workflow.current_update_info()
         update_id = info.id if info else str(workflow.uuid4())
-        # Only an opened thread knows which prompts it had.
-        await workflow.wait_condition(lambda: self._state.epoch > 0)
-        try:
+        await self._opened()
+        with _refusals_told():
             given_id = ids.updated_prompt_id(self._thread, update_id)
             return self._admit(read_prompt(one_value(inputs, name)), given_id)
-        except InputRefusedError as error:
-            raise _refused(error) from None
+
+    async def _opened(self) -> None:
+        """Of an update. Only an opened thread knows which prompts it had, and what runs."""
+        self._updates += 1
+        await workflow.wait_condition(lambda: self._state.epoch > 0)
 
     def _check(self, inputs: tuple[Any, ...], name: str) -> None:
-        try:
+        with _refusals_told():
             if self._problem is not None:
                 raise self._problem
             self._state.check(read_prompt(one_value(inputs, name)))
-        except InputRefusedError as error:
-            raise _refused(error) from None
 
     async def _outcome(self, prompt_id: str) -> TurnReport:
         state = self._state
@@ -318,7 +314,7 @@ class AgentThread:
         if result.finish in ("duplicate", "conflict"):
             state.drop_turn()
             if result.finish == "conflict":
-                self._refuse_conflict(running.prompt_id, running.preview)
+                self._inbox.refuse_conflict(running.prompt_id, running.preview)
             return
         state.end_turn(result.preview, "answered", result.message_id)
         self._set_status("active")
@@ -334,46 +330,6 @@ class AgentThread:
         reason = await turn.close_failed(self._thread, state.epoch, running, error)
         state.end_turn(reason, "failed")
         self._set_status("failed")
-
-    async def _save_waiting(self) -> None:
-        """Save what waits, so that it is seen, cannot be lost, and need not be carried."""
-        while True:
-            await workflow.wait_condition(lambda: bool(self._state.unsaved()))
-            batch = _batch(self._state.unsaved())
-            self._saving = True
-            result = await self._save(batch)
-            self._saving = False
-            waiting = {w.id: w for w in self._state.inbox}
-            for prompt_id in result.conflicts:
-                if prompt_id in waiting:
-                    self._refuse_conflict(prompt_id, waiting[prompt_id].preview)
-            self._state.saved([w.id for w in batch], [*result.duplicates, *result.conflicts])
-
-    async def _save_all(self) -> None:
-        """The run was cancelled: the store keeps what it took and did not answer, and the next run goes on with it."""
-        if running := self._state.running:
-            self._state.inbox.insert(
-                0, Waiting(id=running.prompt_id, digest=running.digest, place=0, prompt=running.prompt)
-            )
-            self._state.running = None
-        while unsaved := [waiting for waiting in self._state.inbox if waiting.prompt and not waiting.saved]:
-            batch = _batch(unsaved)
-            await self._save(batch)
-            self._state.saved([waiting.id for waiting in batch], [])
-
-    async def _save(self, batch: list[Waiting]) -> SaveResult:
-        request = SaveRequest(
-            thread=self._thread, prompts=[w.prompt for w in batch if w.prompt], places=[w.place for w in batch]
-        )
-        return await workflow.execute_local_activity_method(
-            ThreadActivities.save_prompts, request, **options.short(f"{len(batch)} waiting")
-        )
-
-    def _refuse_conflict(self, prompt_id: str, text: str) -> None:
-        error = InputRefusedError(f"prompt id {prompt_id} was used before for another text; send it under a new id")
-        self._state.refuse(str(workflow.uuid4()), error, text, prompt_id)
-        self._state.forget(prompt_id)
-        self._state.note_end(TurnReport(prompt_id=prompt_id, status="refused", error=str(error)))
 
     # --- opening, ending, rolling
 
@@ -412,22 +368,19 @@ class AgentThread:
     async def _roll(self) -> None:
         """Continue as new with everything; what comes in meanwhile is in the state that is carried."""
         self._leaving = True
-        await workflow.wait_condition(self._small_enough)
+        await workflow.wait_condition(self._inbox.small_enough)
         state = self._state
         request = CheckpointRequest(thread=self._thread, epoch=state.epoch, turn=state.next_turn, state=state.carried())
         await workflow.execute_local_activity_method(
             ThreadActivities.save_checkpoint, request, **options.short("checkpoint")
         )
-        await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._small_enough())
+        await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._inbox.small_enough())
         # No await between here and the end: what a handler appends would be lost.
         workflow.continue_as_new(
             {"state": state.carried()},
             task_timeout=TASK_TIMEOUT,
             initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
-
-    def _small_enough(self) -> bool:
-        return not self._saving and self._state.inline_bytes() <= INLINE_INBOX_BYTES
 
     # --- what people see
 
@@ -440,17 +393,10 @@ class AgentThread:
         workflow.set_current_details(attributes.details(self._thread, self._state))
 
 
-def _batch(unsaved: list[Waiting]) -> list[Waiting]:
-    """The first of them that together fit into one activity input."""
-    batch: list[Waiting] = []
-    size = 0
-    for waiting in unsaved:
-        size += waiting.size
-        if batch and size > MAX_PROMPT_BYTES:
-            break
-        batch.append(waiting)
-    return batch
-
-
-def _refused(error: InputRefusedError) -> ApplicationError:
-    return ApplicationError(str(error), type=type(error).__name__, non_retryable=True)
+@contextmanager
+def _refusals_told() -> Iterator[None]:
+    """Raises: ApplicationError of the same name, which is how whoever sent an update hears of a refusal."""
+    try:
+        yield
+    except InputRefusedError as error:
+        raise ApplicationError(str(error), type=type(error).__name__, non_retryable=True) from None

@@ -49,12 +49,7 @@ async def _repair(console: Console, thread: str, *, yes: bool, as_json: bool) ->
 
 
 def _report(repair: Repair, verb: str) -> str:
-    wedge = repair.wedge
-    head = (
-        f"{repair.thread}: wedged, its task failed {wedge.attempts - 1} times: {wedge.cause}"
-        if wedge
-        else repair.thread
-    )
+    head = f"{repair.thread}: wedged, {repair.wedge.why}" if repair.wedge else repair.thread
     sent = [f"    {verb}: {line}" for line in lines(repair)] or [f"    nothing {verb}"]
     return "\n".join([head, *sent, *(f"    not sent again: {line}" for line in repair.left)])
 

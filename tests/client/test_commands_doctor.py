@@ -8,34 +8,22 @@ import pytest
 from temporalio.client import Client
 
 from domain.prompts import Prompt
-from tests.client.wedging import CAUSE, QUICK_TASK, QUICK_WEDGE, OtherThread, cli, listed, wedge
+from tests.client.wedging import CAUSE, QUICK_TASK, QUICK_WEDGE, OtherThread, cli, idle_thread, wedge
 from tests.server import dev_server
-from tests.system import System, WatchedStore, new_thread, run_system
+from tests.system import System
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Client]:
+async def temporal() -> AsyncIterator[Client]:
     """One of its own for each test, since all threads are looked at."""
     async with dev_server(QUICK_WEDGE) as client:
         yield client
 
 
 @pytest.fixture
-async def system(server: Client, shared_store: WatchedStore) -> AsyncIterator[System]:
-    async with run_system(server, shared_store) as system:
-        yield system
-
-
-@pytest.fixture
 async def threads(system: System) -> list[str]:
     """Three threads that are well."""
-    threads = [new_thread() for _ in range(3)]
-    for thread in threads:
-        await system.start(thread, {}, task_timeout=QUICK_TASK)
-        await system.ask(thread, "Hello")
-        await system.idle(thread)
-        await listed(system, thread)
-    return threads
+    return [await idle_thread(system, task_timeout=QUICK_TASK) for _ in range(3)]
 
 
 async def test_a_wedged_thread_is_listed_with_cause_waiting_signals_and_remedy(

@@ -14,31 +14,31 @@ from client.repair import REASON, Repair, examine, mend
 from domain.errors import InputRefusedError
 from domain.prompts import Prompt
 from doubles.scripted_model import Reply
-from tests.client.wedging import CLI, QUICK_TASK, QUICK_WEDGE, broken_worker, cli, environment, listed, wedge
+from tests.client.wedging import (
+    CLI,
+    QUICK_TASK,
+    QUICK_WEDGE,
+    broken_worker,
+    cli,
+    environment,
+    idle_thread,
+    listed,
+    wedge,
+)
 from tests.server import dev_server
-from tests.system import System, WatchedStore, new_thread, run_system
+from tests.system import System, new_thread
 
 
 @pytest.fixture(scope="module")
-async def server() -> AsyncIterator[Client]:
+async def temporal() -> AsyncIterator[Client]:
     async with dev_server(QUICK_WEDGE) as client:
         yield client
 
 
 @pytest.fixture
-async def system(server: Client, shared_store: WatchedStore) -> AsyncIterator[System]:
-    async with run_system(server, shared_store) as system:
-        yield system
-
-
-@pytest.fixture
 async def thread(system: System) -> str:
     """A thread with one turn behind it, whose tasks time out quickly."""
-    thread = new_thread()
-    await system.start(thread, {"owner": "ada"}, task_timeout=QUICK_TASK)
-    await system.ask(thread, "Hello", id="p-1")
-    await system.idle(thread)
-    return thread
+    return await idle_thread(system, {"owner": "ada"}, task_timeout=QUICK_TASK)
 
 
 async def repaired(system: System, thread: str) -> Repair:

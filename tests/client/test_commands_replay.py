@@ -11,32 +11,22 @@ from typing import Any
 import pytest
 from temporalio.client import Client
 
-from tests.client.wedging import cli, listed
+from tests.client.wedging import cli, idle_thread, listed
 from tests.replay.record import FOLDER
 from tests.server import TEMPORAL, dev_server
-from tests.system import System, WatchedStore, new_thread, run_system
+from tests.system import System, new_thread
 
 
 @pytest.fixture(scope="module")
-async def server() -> AsyncIterator[Client]:
+async def temporal() -> AsyncIterator[Client]:
     """One of its own, since all its threads are replayed."""
     async with dev_server() as client:
         yield client
 
 
 @pytest.fixture
-async def system(server: Client, shared_store: WatchedStore) -> AsyncIterator[System]:
-    async with run_system(server, shared_store) as system:
-        yield system
-
-
-@pytest.fixture
 async def thread(system: System) -> str:
-    thread = new_thread()
-    await system.ask(thread, "Hello")
-    await system.idle(thread)
-    await listed(system, thread)
-    return thread
+    return await idle_thread(system)
 
 
 def foreign(file: Path, target: Path) -> Path:

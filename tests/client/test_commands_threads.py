@@ -7,30 +7,16 @@ from collections.abc import AsyncIterator
 import pytest
 from temporalio.client import Client
 
-from tests.client.wedging import cli, listed
+from tests.client.wedging import cli, idle_thread
 from tests.server import dev_server
-from tests.system import System, WatchedStore, new_thread, run_system
+from tests.system import System
 
 
 @pytest.fixture(scope="module")
-async def server() -> AsyncIterator[Client]:
+async def temporal() -> AsyncIterator[Client]:
     """One of its own, since all its threads are told."""
     async with dev_server() as client:
         yield client
-
-
-@pytest.fixture
-async def system(server: Client, shared_store: WatchedStore) -> AsyncIterator[System]:
-    async with run_system(server, shared_store) as system:
-        yield system
-
-
-async def a_thread(system: System) -> str:
-    thread = new_thread()
-    await system.ask(thread, "Hello")
-    await system.idle(thread)
-    await listed(system, thread)
-    return thread
 
 
 async def rolled(system: System, thread: str) -> bool:
@@ -38,7 +24,7 @@ async def rolled(system: System, thread: str) -> bool:
 
 
 async def test_a_thread_that_is_told_to_roll_goes_on_in_a_new_run(system: System) -> None:
-    thread = await a_thread(system)
+    thread = await idle_thread(system)
     told = await cli(system.client, "threads", "roll", thread)
     assert (told.status, told.err, told.out) == (0, "", f"{thread} rolls at its next step\n")
     await system.until(lambda: rolled(system, thread))
@@ -46,7 +32,7 @@ async def test_a_thread_that_is_told_to_roll_goes_on_in_a_new_run(system: System
 
 
 async def test_all_threads_that_run_are_told(system: System) -> None:
-    threads = [await a_thread(system) for _ in range(3)]
+    threads = [await idle_thread(system) for _ in range(3)]
     told = await cli(system.client, "threads", "roll", "--all", "--json")
     assert told.status == 0
     assert {fields["thread"] for fields in told.objects if fields["told"]} >= set(threads)

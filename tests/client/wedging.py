@@ -20,7 +20,7 @@ from temporalio.worker import Worker
 from client.wedges import Wedge, find_wedge
 from domain import ids
 from domain.prompts import Prompt
-from tests.system import System
+from tests.system import System, new_thread
 
 CLI = Path(__file__).parents[2] / "cli.py"
 
@@ -83,6 +83,16 @@ async def wedge(system: System, thread: str, *prompts: Prompt, code: type = Brok
         found = await system.until(wedged)
     assert found is not None
     return found
+
+
+async def idle_thread(system: System, *start: Any, **options: Any) -> str:
+    """A thread with one turn behind it, prompt `p-1`, that visibility knows of; `options` are those of a workflow."""
+    thread = new_thread()
+    await system.start(thread, *start, **options)
+    await system.ask(thread, "Hello", id="p-1")
+    await system.idle(thread)
+    await listed(system, thread)
+    return thread
 
 
 async def listed(system: System, thread: str) -> None:

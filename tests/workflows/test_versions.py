@@ -12,12 +12,12 @@ import pytest
 from temporalio.api.enums.v1 import EventType, RoutingConfigUpdateState
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
-from temporalio.worker import Worker, WorkerDeploymentConfig
+from temporalio.worker import Worker
 
 from client.visibility import count_running
 from doubles.scripted_model import Reply, ToolCall
-from runtime.wiring import Ports, make_worker
+from runtime.settings import Settings
+from runtime.wiring import Ports, make_worker, version
 from tests.client.wedging import cli
 from tests.server import TEMPORAL
 from tests.system import System, new_thread
@@ -41,12 +41,15 @@ class Fleet:
 
     def worker(self, build: str) -> Worker:
         system = self.system
-        version = WorkerDeploymentVersion(self.name, build)
-        config = WorkerDeploymentConfig(
-            version, use_worker_versioning=True, default_versioning_behavior=VersioningBehavior.PINNED
-        )
+        settings = Settings(deployment_name=self.name, build_id=build)
         ports = Ports(system.store, system.events, system.chat, system.catalog, 8_000)
-        return make_worker(system.client, system.task_queue, ports, deployment_config=config)
+        return make_worker(system.client, system.task_queue, ports, **version(settings))
+
+    async def begin(self, thread: str) -> None:
+        """Deploy build 1 and say something to the thread."""
+        await self.deploy("1")
+        await self.system.ask(thread, "Hello")
+        await self.system.idle(thread)
 
     async def make_current(self, build: str) -> None:
         """By the command of docs/temporal.md, repeated until the server has heard of the build; then all of it knows."""
@@ -149,9 +152,7 @@ async def _holding(system: System) -> bool:
 
 
 async def test_a_deploy_can_be_taken_back(fleet: Fleet, thread: str) -> None:
-    await fleet.deploy("1")
-    await fleet.system.ask(thread, "Hello")
-    await fleet.system.idle(thread)
+    await fleet.begin(thread)
     async with fleet.worker("2"):
         await fleet.make_current("2")
         await fleet.roll(thread)
@@ -165,9 +166,7 @@ async def test_a_deploy_can_be_taken_back(fleet: Fleet, thread: str) -> None:
 
 async def test_a_thread_whose_new_build_never_worked_goes_back(fleet: Fleet, thread: str) -> None:
     """It rolled to a build whose workers were gone by then: nothing of it ran there yet, so it is free."""
-    await fleet.deploy("1")
-    await fleet.system.ask(thread, "Hello")
-    await fleet.system.idle(thread)
+    await fleet.begin(thread)
     async with fleet.worker("2"):
         await fleet.make_current("2")
     await fleet.roll(thread)
