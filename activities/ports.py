@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from domain.agent import Agent
 from domain.events import Event, EventKind
+from domain.listing import ALL_THREADS, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, TextDelta
 
@@ -29,6 +30,15 @@ class Store(Protocol):
         The caller won if the returned row has its `attempt`. Returns None if there is no such row: an update never
         brings back what was deleted.
         """
+
+    async def reopen(self, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        """Change a row if it is final and no later attempt holds it, and take hold of it; return the row as it is now.
+
+        `changes` make it pending again. Returns None if there is no such row.
+        """
+
+    async def annotate(self, message_id: str, changes: dict[str, Any]) -> None:
+        """Change fields of a row, whatever its status, that no turn writes (`delivery`); nothing if there is no such row."""
 
     async def history(self, thread: str, before_seq: int, limit: int) -> list[Message]:
         """The last `limit` ended rows before a place in the thread, oldest first, with what a context is made of."""
@@ -53,7 +63,9 @@ class Store(Protocol):
     async def end_turn(self, thread: str, turn: int, changes: dict[str, Any]) -> None:
         """Change the thread's record if no later turn has ended."""
 
-    async def page_threads(self, *, cursor: str | None, limit: int) -> Page[ThreadRecord]:
+    async def page_threads(
+        self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None, limit: int
+    ) -> Page[ThreadRecord]:
         """Threads by last activity, newest first. Raises: InputRefusedError if the cursor is not one of ours."""
 
     async def save_checkpoint(self, thread: str, epoch: int, turn: int, state: dict[str, Any]) -> None:

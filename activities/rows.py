@@ -19,10 +19,13 @@ def prompt_row(thread: str, prompt: Prompt, record: ThreadRecord | None, now: fl
         slot="prompt",
         role="user",
         seq=ids.WAITING_SEQ + place,
-        text=prompt.content,
+        text=prompt.text,
+        parts=None if isinstance(prompt.content, str) else [part.model_dump() for part in prompt.content],
         author=prompt.author,
         agent=prompt.agent,
         digest=prompt.digest(),
+        options=prompt.options.model_dump(mode="json") if prompt.options else None,
+        reply_to=prompt.reply_to.model_dump(mode="json") if prompt.reply_to else None,
         metadata=prompt.metadata,
     )
     return _stamped(row, record, now)

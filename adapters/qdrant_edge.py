@@ -19,6 +19,7 @@ from adapters import qdrant_points as points
 from adapters.qdrant_points import Cursor, Where
 from domain import ids
 from domain.errors import StoreBusyError, StoreError
+from domain.listing import ALL_THREADS, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 
 _INDEX_TYPES = {
@@ -65,6 +66,14 @@ class EdgeStore:
         self._messages.change(fence, points.payload(changes) | {"attempt": attempt})
         return next(map(points.message_of, self._messages.get([message_id])), None)
 
+    async def reopen(self, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        fence = points.may_reopen(message_id, attempt)
+        self._messages.change(fence, points.payload(changes) | {"attempt": attempt})
+        return next(map(points.message_of, self._messages.get([message_id])), None)
+
+    async def annotate(self, message_id: str, changes: dict[str, Any]) -> None:
+        self._messages.change(Where(message_id), points.payload(changes))
+
     async def history(self, thread: str, before_seq: int, limit: int) -> list[Message]:
         where = Where(
             equal={"thread": thread}, unequal={"status": ["pending", "refused"]}, below={"seq": float(before_seq)}
@@ -110,9 +119,10 @@ class EdgeStore:
         where = Where(points.thread_point_id(thread), at_most={"turns": turn})
         self._records.change(where, points.payload(changes) | {"turns": turn})
 
-    async def page_threads(self, *, cursor: str | None, limit: int) -> Page[ThreadRecord]:
-        where = Where(equal={"kind": "thread"})
-        rows, after = self._records.page(where, "updated_at", cursor, limit, newest_first=True)
+    async def page_threads(
+        self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None, limit: int
+    ) -> Page[ThreadRecord]:
+        rows, after = self._records.page(points.threads_where(where), "updated_at", cursor, limit, newest_first=True)
         return Page(items=[points.thread_of(payload) for _, payload in rows], next=after)
 
     async def save_checkpoint(self, thread: str, epoch: int, turn: int, state: dict[str, Any]) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from domain import ids
 from domain.errors import InputRefusedError
+from domain.listing import ThreadFilter
 from domain.messages import Message, ThreadRecord
 
 MESSAGES, RECORDS = "messages", "records"
@@ -22,9 +23,9 @@ SPARSE_VECTOR = "bm25"
 # What a model call's context is made of: a hundred rows a call, so no more is read than that.
 OF_CONTEXT = (
     *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),
-    *("call_id", "name", "author", "agent"),
+    *("call_id", "name", "author", "agent", "parts", "replaced_by"),
 )
-KEPT_AS_TEXT = ("raw", "result", "metadata")
+KEPT_AS_TEXT = ("raw", "result", "metadata", "parts", "options", "reply_to", "delivery")
 TIMES = ("created_at", "updated_at")
 TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row
 
@@ -58,6 +59,15 @@ class Where:
 def may_write(message_id: str, attempt: int) -> Where:
     """The fence: the row is open, and no later attempt holds it."""
     return Where(message_id, equal={"status": "pending"}, at_most={"attempt": attempt})
+
+
+def may_reopen(message_id: str, attempt: int) -> Where:
+    """The fence of an end that is taken back."""
+    return Where(message_id, unequal={"status": ["pending"]}, at_most={"attempt": attempt})
+
+
+def threads_where(where: ThreadFilter) -> Where:
+    return Where(equal={"kind": "thread"} | where.model_dump(exclude_none=True, exclude={"text"}))
 
 
 def message_payload(message: Message) -> dict[str, Any]:

@@ -140,6 +140,6 @@ async def _terminate(threads: Threads, thread: str, wedge: Wedge) -> None:
 def lines(repair: Repair) -> Iterator[str]:
     """What is to be sent, for people."""
     for prompt in repair.prompts.values():
-        yield f"prompt {prompt.id}: {preview(prompt.content, 80)}"
+        yield f"prompt {prompt.id}: {preview(prompt.text, 80)}"
     for name, value in repair.wishes:
         yield f"{name} {preview(json.dumps(value), 80)}"

@@ -198,7 +198,7 @@ class _Reading:
 
 def _is_of(refusal: Mapping[str, Any], prompt: Prompt) -> bool:
     """Whether it is this prompt that was refused, and not another under its id; a refusal has the start of the text."""
-    text, content = refusal.get("text", ""), preview(prompt.content)
+    text, content = refusal.get("text", ""), preview(prompt.text)
     same = content.startswith(text[:-1]) if text.endswith("…") else content == text
     return same and refusal.get("prompt_id") in (None, prompt.id)
 

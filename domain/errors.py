@@ -4,7 +4,9 @@ EverthreadError
 ├── InputRefusedError            what was sent cannot be accepted; says the field, the value, the rule, the remedy
 │   ├── PromptConflictError      the id was used before for another text
 │   ├── InboxFullError           too much is waiting already; retry when some of it is answered
-│   └── ThreadBusyError          the prompt was to be rejected if the thread is busy, and it is
+│   ├── ThreadBusyError          the prompt was to be rejected if the thread is busy, and it is
+│   ├── UnknownThreadError       the thread was not to be started, and there is none
+│   └── UnknownPromptError       no prompt of that id waits, runs or has ended on the thread
 ├── UnknownAgentError            no agent of that name in the catalog
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
@@ -39,6 +41,14 @@ class InboxFullError(InputRefusedError):
 
 class ThreadBusyError(InputRefusedError):
     """The thread is busy, and the prompt was not to wait."""
+
+
+class UnknownThreadError(InputRefusedError):
+    """There is no such thread, and it was not to be started."""
+
+
+class UnknownPromptError(InputRefusedError):
+    """The thread knows no such prompt, or it is not in a state in which this can be done with it."""
 
 
 class UnknownAgentError(EverthreadError):

@@ -14,7 +14,8 @@ T = TypeVar("T")
 # What is stored is read as text, so that a row of a newer release does not stop an older one.
 Role = str  # user, assistant, tool
 # `pending` is open: the prompt waits or its turn runs, the answer streams, the tool runs. All others are final:
-# answered (a prompt), complete (an answer, a result), interrupted, failed, refused.
+# answered (a prompt), complete (an answer, a result), joined (a prompt that came to another's turn), interrupted,
+# withdrawn, failed, refused.
 Status = str
 
 
@@ -73,6 +74,13 @@ class Message(BaseModel):
     digest: str | None = None  # of a prompt: tells another text under the same id
     answer: str | None = None  # of a prompt that is answered: the id of its last answer
     refers_to: str | None = None  # of a refusal: the prompt id it was about
+    joined: list[str] = Field(default_factory=list)  # of an answer: the ids of the prompts' rows that came to it
+    replaced_by: str | None = None  # of a prompt: the id of the one that took its place; no model sees its turn
+    from_step: int = 0  # of a prompt whose turn was gone on with after its end: the first step after that
+    parts: list[dict[str, Any]] | None = None  # of a prompt that is not just text, see domain.content.Part
+    options: dict[str, Any] | None = None  # of a prompt, see domain.prompts.PromptOptions
+    reply_to: dict[str, Any] | None = None  # of a prompt, see domain.prompts.ReplyTo
+    delivery: dict[str, Any] | None = None  # what became of that: {status, attempts, error, at}
     metadata: dict[str, Any] = Field(default_factory=dict)
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same
@@ -96,6 +104,7 @@ class ThreadRecord(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     turns: int = 0
     preview: str = ""  # the last prompt, shortened
+    status: str = "active"  # or failed: how the last turn ended
     epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
     run_id: str = ""
     created_at: float = 0.0
@@ -113,6 +122,14 @@ def preview(text: str, chars: int = PREVIEW_CHARS) -> str:
     """The start of a text on one line, at most `chars` characters long, without control characters."""
     line = " ".join(text[: chars * 4].split()).translate(_CONTROLS)
     return line if len(line) <= chars else line[: chars - 1] + "…"
+
+
+def describe(value: Any) -> str:
+    """A value as an error message shows it: its kind and its start, safe to store and to print."""
+    kinds = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "a boolean"}
+    kind = kinds.get(type(value), "a number" if isinstance(value, int | float) else "something else")
+    shown = preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else ""
+    return f"{kind} ({shown})" if shown else kind
 
 
 def mend_text(text: str) -> str:

@@ -9,47 +9,27 @@ from __future__ import annotations
 
 import math
 import re
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, Self, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from domain import ids
+from domain.content import Content, text_of, valid_unicode
 from domain.errors import InputRefusedError
-from domain.messages import preview
+from domain.messages import describe, preview
 from domain.wire import Wire, json_size
 
-MAX_PROMPT_BYTES = 1_000_000  # as JSON; the server takes no payload over 2 MiB
 MAX_METADATA_BYTES = 16_000
 MAX_DEPTH = 16
 MAX_INT = 2**63 - 1  # what the store can hold
 MAX_NAME = 200
+MAX_INSTRUCTIONS = 16_000  # characters
 # Spelled out, since what Python calls printable changes with its version, and a replay must not.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/]")
 ID_PATTERN = r"^[\x21-\x7e]{1,128}$"  # a thousand of them are carried by the thread
 M = TypeVar("M", bound=BaseModel)
 
 AGENT_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
-
-
-def _valid_unicode(text: Any) -> Any:
-    if isinstance(text, str):
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise ValueError(f"has half a surrogate pair at position {error.start}; send whole characters") from None
-    return text
-
-
-def _not_blank(text: Any) -> Any:
-    if isinstance(text, str) and not text.strip():
-        raise ValueError("is empty; send some text")
-    return text
-
-
-def _prompt_size(text: Any) -> Any:
-    if isinstance(text, str) and (size := json_size(text)) > MAX_PROMPT_BYTES:
-        raise ValueError(f"has {size} bytes as JSON, more than {MAX_PROMPT_BYTES}; send it in parts")
-    return text
 
 
 def _plain_json(value: Any) -> Any:
@@ -69,7 +49,7 @@ def _measure(value: Any, depth: int) -> int:
     if isinstance(value, list):
         return 2 + sum(_measure(item, depth + 1) + 1 for item in value)
     if isinstance(value, str):
-        return len(_valid_unicode(value).encode()) + 2
+        return len(valid_unicode(value).encode()) + 2
     if isinstance(value, float) and not math.isfinite(value):
         raise ValueError("holds NaN or Infinity, which JSON does not have; send null")
     if isinstance(value, int) and abs(value) > MAX_INT:
@@ -79,11 +59,49 @@ def _measure(value: Any, depth: int) -> int:
 
 PromptId = Annotated[str, Field(pattern=ID_PATTERN, strict=True)]
 AgentName = Annotated[str, Field(pattern=AGENT_PATTERN, strict=True)]
-Name = Annotated[str, BeforeValidator(_valid_unicode), Field(min_length=1, max_length=MAX_NAME)]
+Name = Annotated[str, BeforeValidator(valid_unicode), Field(min_length=1, max_length=MAX_NAME)]
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json)]
-Content = Annotated[
-    str, BeforeValidator(_prompt_size), BeforeValidator(_not_blank), BeforeValidator(_valid_unicode), Field(strict=True)
-]
+Instructions = Annotated[str, BeforeValidator(valid_unicode), Field(max_length=MAX_INSTRUCTIONS)]
+Mode = Literal["queue", "steer", "interrupt", "replace", "reject"]
+
+
+class PromptOptions(Wire):
+    """What a prompt wants otherwise than its agent: each option replaces the agent's as a whole.
+
+    `model` may be `provider/model`. `tools` names those of the agent's tools that may be used. `settings` goes to the
+    provider as it is (temperature …). `max_tokens` and `max_seconds` bound the whole turn.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    model: Name | None = None
+    instructions: Instructions | list[Instructions] | None = None
+    tools: list[Name] | None = None
+    settings: Metadata | None = None
+    max_steps: Annotated[int, Field(ge=1, le=ids.MAX_STEPS, strict=True)] | None = None
+    max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
+    max_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
+    recent_messages: Annotated[int, Field(ge=0, le=1000, strict=True)] | None = None
+
+
+class ReplyTo(Wire):
+    """Who is told how the prompt ended: a workflow, by a signal, or a web address, by a signed POST.
+
+    It is tried for `within_s` seconds from the end on, and may come more than once, with the same prompt id.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    workflow_id: Annotated[str, BeforeValidator(valid_unicode), Field(min_length=1, max_length=1000)] | None = None
+    signal: Name = "answer"
+    url: Annotated[str, Field(pattern=r"^https?://[\x21-\x7e]+$", max_length=2000)] | None = None
+    within_s: Annotated[float, Field(gt=0, le=7 * 86_400, allow_inf_nan=False)] = 86_400.0
+
+    @model_validator(mode="after")
+    def _one_address(self) -> Self:
+        if (self.workflow_id is None) == (self.url is None):
+            raise ValueError("names either a workflow_id or a url; give one of the two")
+        return self
 
 
 class Prompt(Wire):
@@ -91,7 +109,9 @@ class Prompt(Wire):
 
     `id` makes it idempotent: a second prompt of the same id and content is a duplicate, of other content refused.
     A missing id is given one. `agent` answers this prompt instead of the thread's own. `mode` says what to do while the
-    thread is busy: wait its turn, stop the running turn and come next, or be refused.
+    thread is busy: wait its turn (`queue`), join the running turn at its next step (`steer`), stop it and come next
+    (`interrupt`), also leaving it out of what the model sees (`replace`), or be refused (`reject`); without one, what
+    the agent says. `must_exist`: do not start the thread.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -100,14 +120,24 @@ class Prompt(Wire):
     content: Content
     author: Name | None = None
     agent: AgentName | None = None
-    mode: Literal["queue", "interrupt", "reject"] = "queue"
+    mode: Mode | None = None
+    options: PromptOptions | None = None
+    reply_to: ReplyTo | None = None
     metadata: Metadata = Field(default_factory=dict)
+    must_exist: bool = False
+
+    @property
+    def text(self) -> str:
+        """What can be read of it."""
+        return text_of(self.content)
 
     def digest(self) -> str:
-        """Tells whether two prompts say the same, however they are to be taken. A field that equals its default does not count, so that a field which
-        a later release adds leaves the digests of old prompts as they are.
+        """Tells whether two prompts say the same, however they are to be taken.
+
+        A field that equals its default does not count, so that a field which a later release adds leaves the digests of
+        old prompts as they are.
         """
-        return ids.content_digest(self.model_dump(mode="json", exclude={"id", "mode"}))
+        return ids.content_digest(self.model_dump(mode="json", exclude={"id", "mode", "must_exist"}))
 
     def size(self) -> int:
         """The bytes it takes where it travels."""
@@ -216,14 +246,6 @@ def read_thread_id(text: str) -> str:
             f"thread id {preview(repr(text), 60)}: 1 to {MAX_NAME} printable characters without / and outer blanks"
         )
     return text
-
-
-def describe(value: Any) -> str:
-    """A value as an error message shows it: its kind and its start, safe to store and to print."""
-    kinds = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "a boolean"}
-    kind = kinds.get(type(value), "a number" if isinstance(value, int | float) else "something else")
-    shown = preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else ""
-    return f"{kind} ({shown})" if shown else kind
 
 
 def _read(model: type[M], value: Any, what: str, example: str) -> M:

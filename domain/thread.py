@@ -136,7 +136,7 @@ class ThreadState(Kept):
             digest=prompt.digest(),
             place=self._place() + (FRONT if interrupts else 0),
             agent=prompt.agent,
-            preview=preview(prompt.content, WAITING_CHARS),
+            preview=preview(prompt.text, WAITING_CHARS),
             size=prompt.size(),
             prompt=prompt,
         )

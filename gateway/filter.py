@@ -11,9 +11,10 @@ from typing import TextIO
 
 from activities.ports import EventLog, Store
 from client.threads import Threads
+from domain.content import MAX_PROMPT_BYTES
 from domain.errors import EverthreadError
 from domain.messages import preview
-from domain.prompts import MAX_PROMPT_BYTES, ThreadStart, read_prompt
+from domain.prompts import ThreadStart, read_prompt
 from gateway.answers import answer_text, ended
 
 CHUNK_BYTES = 65_536

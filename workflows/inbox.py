@@ -6,8 +6,9 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.threads import ThreadActivities
+    from domain.content import MAX_PROMPT_BYTES
     from domain.errors import InputRefusedError
-    from domain.prompts import MAX_PROMPT_BYTES, TurnReport
+    from domain.prompts import TurnReport
     from domain.steps import SaveRequest, SaveResult
     from domain.thread import INLINE_INBOX_BYTES, ThreadState, Waiting
     from workflows import options

@@ -22,13 +22,13 @@ with workflow.unsafe.imports_passed_through():
     from activities.threads import ThreadActivities
     from domain import ids
     from domain.errors import InputRefusedError
+    from domain.messages import describe
     from domain.prompts import (
         InterruptReceipt,
         Prompt,
         Receipt,
         ThreadStart,
         TurnReport,
-        describe,
         read_interrupt,
         read_prompt,
         read_start,

@@ -139,6 +139,25 @@ class StoreContract:
         assert won is not None
         assert won.final
 
+    async def test_only_a_final_row_that_no_later_attempt_holds_is_opened_again(self, store: Store) -> None:
+        ended = row(new_thread(), attempt=3, status="answered")
+        await store.insert([ended])
+        late = await store.reopen(ended.id, 2, {"status": "pending"})
+        mine = await store.reopen(ended.id, 4, {"status": "pending", "branch": 1})
+        twice = await store.reopen(ended.id, 5, {"status": "pending", "branch": 2})
+        assert late == ended
+        assert mine == twice == ended.model_copy(update={"status": "pending", "branch": 1, "attempt": 4})
+        assert await store.reopen(row(new_thread()).id, 9, {"status": "pending"}) is None
+
+    async def test_a_note_on_a_row_changes_nothing_else_of_it(self, store: Store) -> None:
+        ended, missing = row(new_thread(), attempt=3, status="answered"), row(new_thread())
+        await store.insert([ended])
+        await store.annotate(ended.id, {"delivery": {"status": "delivered"}})
+        await store.annotate(missing.id, {"delivery": {"status": "delivered"}})
+        assert await store.get([ended.id, missing.id]) == [
+            ended.model_copy(update={"delivery": {"status": "delivered"}})
+        ]
+
     async def test_an_amendment_never_creates_a_row(self, store: Store) -> None:
         gone = row(new_thread())
         assert await store.amend(gone.id, 1, {"text": "back", "status": "complete"}) is None
@@ -204,6 +223,13 @@ class StoreContract:
             digest="d",
             answer="a",
             refers_to="r",
+            joined=["j"],
+            replaced_by="p",
+            from_step=2,
+            parts=[{"type": "text", "text": "x"}],
+            options={"settings": {"temperature": 0.1}},
+            reply_to={"url": "https://example.com"},
+            delivery={"status": "delivered", "at": 1.123456789},
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
             raw={"id": "x"},
             result={"message_id": "m"},
@@ -259,10 +285,10 @@ class StoreContract:
     async def test_any_accepted_prompt_is_kept(self, store: Store, fields: dict[str, Any]) -> None:
         """Or else the thread would try to save it for ever."""
         prompt = read_prompt(fields)
-        written = row(new_thread(), text=prompt.content, author=prompt.author, metadata=prompt.metadata)
+        written = row(new_thread(), text=prompt.text, author=prompt.author, metadata=prompt.metadata)
         await store.insert([written])
         [found] = await store.get([written.id])
-        assert (found.text, found.author) == (prompt.content, prompt.author)
+        assert (found.text, found.author) == (prompt.text, prompt.author)
         again = prompt.model_copy(update={"metadata": found.metadata})
         assert again.digest() == prompt.digest()
 
@@ -369,6 +395,7 @@ class StoreContract:
             metadata={"a": {"b": [1]}},
             turns=1,
             preview="Hi\x00\U0001f600",
+            status="failed",
             epoch=1,
             run_id="r",
             created_at=1.5,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from domain.content import Part
 from domain.errors import InputRefusedError
-from domain.prompts import Prompt, Refusal, TurnReport
+from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo, TurnReport
 from domain.thread import MAX_WAITING, Running, Shown, ThreadState, Waiting
 
 ID_CHARS = 128
@@ -11,7 +12,27 @@ ID_CHARS = 128
 
 def every_field_set() -> ThreadState:
     """A state in which no field of any model has its default."""
-    prompt = Prompt(id="p", content="Hi", author="Ada", agent="poet", mode="interrupt", metadata={"a": [1.5, None]})
+    options = PromptOptions(
+        model="m",
+        instructions=["Be brief."],
+        tools=["look"],
+        settings={"temperature": 0.5},
+        max_steps=2,
+        max_tokens=100,
+        max_seconds=9.5,
+        recent_messages=3,
+    )
+    prompt = Prompt(
+        id="p",
+        content=[Part(type="text", text="Hi")],
+        author="Ada",
+        agent="poet",
+        mode="interrupt",
+        options=options,
+        reply_to=ReplyTo(workflow_id="w", signal="heard", within_s=9.5),
+        metadata={"a": [1.5, None]},
+        must_exist=True,
+    )
     ended = TurnReport(prompt_id="o", status="failed", turn=3, message_id="m", text="Well", error="why")
     waiting = Waiting(id="w", digest="d", place=3, agent="poet", preview="Hi", size=9, prompt=prompt, saved=True)
     return ThreadState(

@@ -10,15 +10,14 @@ import pytest
 from hypothesis import given
 from pydantic_core import from_json, to_json
 
+from domain.content import MAX_PROMPT_BYTES
 from domain.errors import InputRefusedError
-from domain.messages import PREVIEW_CHARS
+from domain.messages import PREVIEW_CHARS, describe
 from domain.prompts import (
     MAX_DEPTH,
     MAX_METADATA_BYTES,
-    MAX_PROMPT_BYTES,
     Prompt,
     ThreadStart,
-    describe,
     read_prompt,
     read_start,
     read_thread_id,
@@ -84,7 +83,7 @@ def test_the_size_of_a_prompt_is_what_it_takes_where_it_travels(fields: dict[str
         ([], "not a list"),
         (b"x", "not something else"),
         ({}, "content is missing"),
-        ({"content": 5}, "content: Input should be a valid string, not a number (5)"),
+        ({"content": 5}, "not a number (5)"),
         ({"content": " \n"}, "content is empty; send some text"),
         ({"content": "a\ud83d"}, "content has half a surrogate pair at position 1; send whole characters"),
         ({"content": "x" * MAX_PROMPT_BYTES}, f"more than {MAX_PROMPT_BYTES}; send it in parts"),

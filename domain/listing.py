@@ -1,0 +1,20 @@
+"""Which threads a list shows."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+
+class ThreadFilter(BaseModel):
+    """All that is given must hold; without any, all threads. `text`: words that the thread's last prompt has."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenant: str | None = None
+    owner: str | None = None
+    agent: str | None = None
+    status: str | None = None  # see domain.messages.ThreadRecord
+    text: str | None = Field(None, max_length=200)
+
+
+ALL_THREADS = ThreadFilter()
