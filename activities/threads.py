@@ -14,6 +14,8 @@ from activities.rows import prompt_row, refused_row, tool_row
 from domain import ids
 from domain.messages import Message, ThreadRecord, preview
 from domain.prompts import TurnReport
+from domain.rebuild import rebuild
+from domain.state import Waiting
 from domain.steps import (
     CheckpointRequest,
     CloseRequest,
@@ -26,7 +28,7 @@ from domain.steps import (
     ToolRequest,
     closing_fence,
 )
-from domain.thread import MAX_WAITING, RECENT_IDS, ThreadState, Waiting, rebuild, upgrade
+from domain.thread import MAX_WAITING, RECENT_IDS, ThreadState, upgrade
 
 UNENDED_CALL = "The call was stopped before it ended; its outcome is unknown."
 

@@ -75,6 +75,8 @@ class Message(BaseModel):
     answer: str | None = None  # of a prompt that is answered: the id of its last answer
     refers_to: str | None = None  # of a refusal: the prompt id it was about
     joined: list[str] = Field(default_factory=list)  # of an answer: the ids of the prompts' rows that came to it
+    joins: str | None = None  # of a prompt that joined a turn: the id of that turn's prompt
+    reopened_by: str | None = None  # of a prompt whose turn was opened again: the id of the last wish for it
     replaced_by: str | None = None  # of a prompt: the id of the one that took its place; no model sees its turn
     from_step: int = 0  # of a prompt whose turn was gone on with after its end: the first step after that
     parts: list[dict[str, Any]] | None = None  # of a prompt that is not just text, see domain.content.Part
@@ -105,6 +107,8 @@ class ThreadRecord(BaseModel):
     turns: int = 0
     preview: str = ""  # the last prompt, shortened
     status: str = "active"  # or failed: how the last turn ended
+    idle_timeout_s: float | None = None  # see domain.prompts.ThreadStart
+    expires_at: float | None = None
     epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
     run_id: str = ""
     created_at: float = 0.0

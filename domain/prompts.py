@@ -23,7 +23,7 @@ MAX_METADATA_BYTES = 16_000
 MAX_DEPTH = 16
 MAX_INT = 2**63 - 1  # what the store can hold
 MAX_NAME = 200
-MAX_INSTRUCTIONS = 16_000  # characters
+MAX_INSTRUCTIONS = 8_000  # characters
 # Spelled out, since what Python calls printable changes with its version, and a replay must not.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/]")
 ID_PATTERN = r"^[\x21-\x7e]{1,128}$"  # a thousand of them are carried by the thread
@@ -60,6 +60,7 @@ def _measure(value: Any, depth: int) -> int:
 PromptId = Annotated[str, Field(pattern=ID_PATTERN, strict=True)]
 AgentName = Annotated[str, Field(pattern=AGENT_PATTERN, strict=True)]
 Name = Annotated[str, BeforeValidator(valid_unicode), Field(min_length=1, max_length=MAX_NAME)]
+Seconds = Annotated[float, Field(gt=0, le=100 * 365 * 86_400, allow_inf_nan=False)]
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json)]
 Instructions = Annotated[str, BeforeValidator(valid_unicode), Field(max_length=MAX_INSTRUCTIONS)]
 Mode = Literal["queue", "steer", "interrupt", "replace", "reject"]
@@ -75,8 +76,8 @@ class PromptOptions(Wire):
     model_config = ConfigDict(extra="forbid")
 
     model: Name | None = None
-    instructions: Instructions | list[Instructions] | None = None
-    tools: list[Name] | None = None
+    instructions: Instructions | Annotated[list[Instructions], Field(max_length=10)] | None = None
+    tools: Annotated[list[Name], Field(max_length=ids.MAX_CALLS)] | None = None
     settings: Metadata | None = None
     max_steps: Annotated[int, Field(ge=1, le=ids.MAX_STEPS, strict=True)] | None = None
     max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
@@ -145,7 +146,11 @@ class Prompt(Wire):
 
 
 class ThreadStart(Wire):
-    """How a thread begins; `{}` is valid. Each field counts only when the thread is opened for the first time."""
+    """How a thread begins; `{}` is valid. Each field but `must_exist` counts only when the thread is opened for the first time.
+
+    `must_exist`: fail rather than make a new thread. After `idle_timeout_s` seconds without work the workflow ends, and
+    the next prompt opens it again from the store; `ttl_s` seconds after its beginning the thread ends for good.
+    """
 
     model_config = ConfigDict(extra="forbid")
 
@@ -153,6 +158,9 @@ class ThreadStart(Wire):
     owner: Name | None = None
     tenant: Name | None = None
     metadata: Metadata = Field(default_factory=dict)
+    must_exist: bool = False
+    idle_timeout_s: Seconds | None = None
+    ttl_s: Seconds | None = None
 
 
 class Refusal(Wire):
@@ -166,12 +174,51 @@ class Refusal(Wire):
 
 
 class Receipt(Wire):
-    """What a sender is told at once: `started`; `queued` behind others; `interrupting` the running turn, to come next;
-    or `duplicate` of a known prompt.
+    """What a sender is told at once: `started`; `queued` behind others; `joining` the running turn; `interrupting` it, to
+    come next; or `duplicate` of a known prompt.
     """
 
     prompt_id: str
-    disposition: Literal["started", "queued", "interrupting", "duplicate"]
+    disposition: Literal["started", "queued", "joining", "interrupting", "duplicate"]
+
+
+class Withdraw(Wire):
+    """Take back a prompt that waits."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_id: PromptId
+
+
+class Edit(Wire):
+    """Say something else with a prompt that waits. Its id goes on to mean what was sent first, and now says this."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    prompt_id: PromptId
+    content: Content
+
+
+class ChangeReceipt(Wire):
+    """The store has the change."""
+
+    prompt_id: str
+    disposition: Literal["withdrawn", "edited"]
+
+
+class Again(Wire):
+    """Which ended turn is to go on: by its prompt or by its number; without either the last that ended.
+
+    `id` makes it idempotent. `agent` and `options` replace those of the prompt, each as a whole.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    id: PromptId | None = None
+    prompt_id: PromptId | None = None
+    turn: Annotated[int, Field(ge=1, strict=True)] | None = None
+    agent: AgentName | None = None
+    options: PromptOptions | None = None
 
 
 class Interrupt(Wire):
@@ -204,11 +251,14 @@ class TurnQuery(Wire):
 class TurnReport(Wire):
     """What became of a prompt so far. `text` is the start of the answer, `message_id` names it whole.
 
-    `status` is waiting, running or unknown, or an end: answered, interrupted, failed, refused.
+    `status` is waiting, running or unknown, or an end: answered, joined (another's turn, whose answer this is),
+    interrupted, withdrawn, failed, refused.
     """
 
     prompt_id: str
-    status: Literal["waiting", "running", "unknown", "answered", "interrupted", "failed", "refused"]
+    status: Literal[
+        "waiting", "running", "unknown", "answered", "joined", "interrupted", "withdrawn", "failed", "refused"
+    ]
     turn: int | None = None
     message_id: str | None = None
     text: str = ""
@@ -232,6 +282,21 @@ def read_start(value: Any) -> ThreadStart:
 def read_interrupt(value: Any) -> Interrupt:
     """From a JSON value; none at all means the turn that runs. Raises: InputRefusedError."""
     return _read(Interrupt, {} if value is None else value, "an interrupt", '{"turn": 3}')
+
+
+def read_withdraw(value: Any) -> Withdraw:
+    """Raises: InputRefusedError."""
+    return _read(Withdraw, value, "a withdrawal", '{"prompt_id": "p-1"}')
+
+
+def read_edit(value: Any) -> Edit:
+    """Raises: InputRefusedError."""
+    return _read(Edit, value, "an edit", '{"prompt_id": "p-1", "content": "Hello"}')
+
+
+def read_again(value: Any) -> Again:
+    """Which turn is to go on; none at all means the last. Raises: InputRefusedError."""
+    return _read(Again, {} if value is None else value, "a wish", '{"prompt_id": "p-1"}')
 
 
 def read_turn_query(value: Any) -> TurnQuery:

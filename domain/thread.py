@@ -7,79 +7,34 @@ workflow continues as new, and kept as a checkpoint in the store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from domain import ids
-from domain.errors import InboxFullError, InputRefusedError, PromptConflictError, ThreadBusyError
-from domain.messages import Message, ThreadRecord, preview
-from domain.prompts import Interrupt, InterruptReceipt, Prompt, Receipt, Refusal, TurnReport
+from domain.content import Content, text_of
+from domain.errors import InboxFullError, InputRefusedError, PromptConflictError, ThreadBusyError, UnknownPromptError
+from domain.messages import preview
+from domain.prompts import Interrupt, InterruptReceipt, Mode, Prompt, Receipt, Refusal, TurnReport
+from domain.state import INLINE_PROMPT_BYTES, Kept, Running, Shown, Waiting
+from domain.wire import json_size
 
 VERSION = 1
 RECENT_IDS = 1_000
 MAX_WAITING = 1_000
-INLINE_PROMPT_BYTES = 32_000  # a larger prompt travels by its id
 INLINE_INBOX_BYTES = 256_000
 MAX_REFUSALS = 100
 SHOWN_TURNS = 5
 SHOWN_CHARS = 200
 WAITING_CHARS = 80
 ENDED_KEPT = 20
+MAX_JOINED = 100  # prompts that join one turn
+MAX_DELIVERIES = 1_000  # replies on their way
 FRONT = -(10**12)  # added to the place of a prompt that comes before all that wait
 
 # The server ends a run at 51,200 events, 50 MB, 10,000 signals or 2,000 updates: roll well before each.
 ROLL_EVENTS, ROLL_BYTES, ROLL_SIGNALS, ROLL_UPDATES = 8_000, 8_000_000, 8_000, 1_500
-
-
-class Kept(BaseModel):
-    """Part of the state. Fields of a newer release are kept, in case it comes back."""
-
-    model_config = ConfigDict(extra="allow")
-
-
-class Waiting(Kept):
-    """A prompt that waits. `prompt` is None once it is saved and too large, or one too many, to be carried."""
-
-    id: str
-    digest: str
-    place: int  # order of arrival
-    agent: str | None = None
-    preview: str = ""
-    size: int = 0
-    prompt: Prompt | None = None
-    saved: bool = False
-
-
-class Running(Kept):
-    """The turn that runs and how far it got: the next model call is `step`."""
-
-    prompt_id: str
-    digest: str
-    turn: int
-    branch: int = 0
-    step: int = 0
-    agent: str
-    preview: str = ""
-    prompt: Prompt | None = None  # until the first step has saved it
-    expect: list[str] = Field(default_factory=list)
-    calls: int = 0  # tools that the step planned, while they run
-    stop: str | None = None  # why it is being interrupted
-    said: str = ""  # the start of what its last model call said, and where that is
-    message_id: str | None = None
-
-    def stopped(self) -> bool:
-        return self.stop is not None
-
-
-class Shown(Kept):
-    """A turn as the details page of the thread shows it."""
-
-    turn: int
-    prompt: str
-    answer: str
-    status: str
 
 
 class ThreadState(Kept):
@@ -93,27 +48,65 @@ class ThreadState(Kept):
     next_turn: int = 1
     places: int = 0  # prompts and refusals so far
     inbox: list[Waiting] = Field(default_factory=list)
+    steered: list[Waiting] = Field(default_factory=list)  # that join the running turn at its next step
+    withdrawn: list[Waiting] = Field(default_factory=list)  # until that is in the store
     running: Running | None = None
     recent: dict[str, str] = Field(default_factory=dict)  # prompt id → digest, oldest first
     refusals: list[Refusal] = Field(default_factory=list)
     unlisted_refusals: int = 0
     status: str = "active"  # or failed
+    busy_mode: Mode = "queue"  # of the agent that answered last: what prompts do that do not say it
+    deliveries: list[str] = Field(default_factory=list)  # ended prompts whose senders are not told yet
+    active_at: float = 0.0  # seconds since 1970: when it last had work
+    idle_roll_s: float | None = None  # None: of a release that did not know it
+    idle_timeout_s: float | None = None
+    expires_at: float | None = None
     ended: dict[str, TurnReport] = Field(default_factory=dict)  # prompt id → its end, oldest first, the last few
     shown: list[Shown] = Field(default_factory=list)
 
     # --- prompts in
 
     def check(self, prompt: Prompt) -> None:
-        """Raises: PromptConflictError, InboxFullError if the prompt cannot be taken."""
+        """Raises: PromptConflictError, InboxFullError, ThreadBusyError if the prompt cannot be taken."""
         self._check(prompt.id, prompt.digest())
-        if prompt.mode == "reject" and self.busy and prompt.id not in self.recent:
+        if prompt.id in self.recent:
+            return
+        if self.busy and (prompt.mode or self.busy_mode) == "reject":
             raise ThreadBusyError(
                 "the thread is busy and the prompt's mode is reject; send it later, or with mode queue"
+            )
+        if prompt.reply_to and len(self.deliveries) + sum(waiting.replies for waiting in self.inbox) >= MAX_DELIVERIES:
+            raise InboxFullError(f"{MAX_DELIVERIES} replies are on their way already; send this prompt again later")
+
+    def check_room(self, prompt: Prompt) -> None:
+        """Raises: InboxFullError if what waits to be saved, and this, is more than the thread should carry.
+
+        For senders who hear of it: what a signal brings is taken, and kept by its id alone.
+        """
+        if prompt.id in self.recent or not self.busy:
+            return
+        if (size := self.inline_bytes() + prompt.size()) > INLINE_INBOX_BYTES:
+            raise InboxFullError(
+                f"what waits and this prompt have {size} bytes, more than {INLINE_INBOX_BYTES}; send it again in a second"
             )
 
     @property
     def busy(self) -> bool:
         return self.running is not None or bool(self.inbox)
+
+    def _mode(self, prompt: Prompt) -> Mode:
+        """How the prompt is to be taken as things are now."""
+        mode, running = prompt.mode or self.busy_mode, self.running
+        if running is None:
+            return "queue"
+        if mode == "steer" and (
+            running.stopped()
+            or prompt.agent not in (None, running.agent)
+            or running.step + 1 >= ids.MAX_STEPS
+            or len(running.joined) + len(self.steered) >= MAX_JOINED
+        ):
+            return "queue"
+        return mode
 
     def _check(self, prompt_id: str | None, digest: str) -> None:
         known = self.recent.get(prompt_id or "")
@@ -121,7 +114,7 @@ class ThreadState(Kept):
             raise PromptConflictError(
                 f"prompt id {preview(ascii(prompt_id), 60)} was used before for another text; send it under a new id"
             )
-        if known is None and len(self.inbox) >= MAX_WAITING:
+        if known is None and len(self.inbox) + len(self.steered) >= MAX_WAITING:
             raise InboxFullError(f"{MAX_WAITING} prompts wait already; send this one again when some are answered")
 
     def admit(self, prompt: Prompt) -> Receipt:
@@ -130,7 +123,8 @@ class ThreadState(Kept):
         self.check(prompt)
         if prompt.id in self.recent:
             return Receipt(prompt_id=prompt.id, disposition="duplicate")
-        busy, interrupts = self.busy, prompt.mode == "interrupt" and self.running is not None
+        busy, mode = self.busy, self._mode(prompt)
+        interrupts = mode in ("interrupt", "replace")
         waiting = Waiting(
             id=prompt.id,
             digest=prompt.digest(),
@@ -139,13 +133,19 @@ class ThreadState(Kept):
             preview=preview(prompt.text, WAITING_CHARS),
             size=prompt.size(),
             prompt=prompt,
+            replies=prompt.reply_to is not None,
         )
         self._remember(prompt.id, waiting.digest)
+        if mode == "steer":
+            self.steered.append(waiting)
+            return Receipt(prompt_id=prompt.id, disposition="joining")
         if not interrupts:
             self.inbox.append(waiting)
             return Receipt(prompt_id=prompt.id, disposition="queued" if busy else "started")
         self.inbox.insert(sum(other.place < 0 for other in self.inbox), waiting)
         self.interrupt(Interrupt(reason="another prompt came first"))
+        if self.running is not None and mode == "replace":
+            self.running.replaced_by = prompt.id
         return Receipt(prompt_id=prompt.id, disposition="interrupting")
 
     def interrupt(self, wanted: Interrupt) -> InterruptReceipt:
@@ -182,42 +182,114 @@ class ThreadState(Kept):
 
     def unsaved(self) -> list[Waiting]:
         """Waiting prompts that must be saved: all that do not start at once, and any that is too large to travel."""
-        first_starts = self.running is None
+        first = self.inbox[0] if self.inbox and self.running is None else None
         return [
             waiting
-            for index, waiting in enumerate(self.inbox)
-            if not waiting.saved and (index > 0 or not first_starts or waiting.size > INLINE_PROMPT_BYTES)
+            for waiting in self._waiting()
+            if not waiting.in_store and not (waiting is first and waiting.can_start)
         ]
 
     def saved(self, batch: list[str], duplicates: list[str]) -> None:
         """Note which prompts the store has; drop duplicates, and the text of what is too much to carry."""
         done, twice = set(batch), set(duplicates)
         self.inbox = [waiting for waiting in self.inbox if waiting.id not in twice]
+        self.steered = [waiting for waiting in self.steered if waiting.id not in twice]
         carried = 0
-        for waiting in self.inbox:
+        for waiting in self._waiting():
             waiting.saved = waiting.saved or waiting.id in done
             carried += waiting.size if waiting.prompt else 0
             if waiting.saved and (waiting.size > INLINE_PROMPT_BYTES or carried > INLINE_INBOX_BYTES):
                 waiting.prompt = None
 
+    def revised(self, prompt_id: str, content: Content) -> None:
+        """Note that the store has what a prompt says now, unless it says something else again by now."""
+        for waiting in self._waiting():
+            if waiting.id == prompt_id and waiting.revision == content:
+                waiting.revision = waiting.prompt = None
+
+    # --- wishes about prompts that wait, and turns that ended
+
+    def withdraw(self, prompt_id: str) -> None:
+        """Take it out; that it was withdrawn is to be saved. Raises: UnknownPromptError unless it waits."""
+        if self.report(prompt_id).status == "withdrawn":
+            return
+        waiting = self._changeable(prompt_id)
+        for prompts in (self.inbox, self.steered):
+            if waiting in prompts:
+                prompts.remove(waiting)
+        self.withdrawn.append(waiting)
+        self.note_end(TurnReport(prompt_id=prompt_id, status="withdrawn"))
+
+    def note_withdrawn(self, prompt_ids: list[str]) -> None:
+        """The store has it."""
+        for waiting in self.withdrawn:
+            if waiting.id in prompt_ids and waiting.replies:
+                self.deliveries.append(waiting.id)
+        self.withdrawn = [waiting for waiting in self.withdrawn if waiting.id not in prompt_ids]
+
+    def edit(self, prompt_id: str, content: Content) -> None:
+        """Raises: UnknownPromptError unless it waits; InboxFullError."""
+        waiting = self._changeable(prompt_id)
+        if self.inline_bytes() + json_size(content) > INLINE_INBOX_BYTES and len(self._waiting()) > 1:
+            raise InboxFullError("too much waits to be saved; send the change again in a second")
+        waiting.revision, waiting.preview = content, preview(text_of(content), WAITING_CHARS)
+
+    def reopen(self, waiting: Waiting) -> Receipt:
+        """An ended turn goes on, or begins again, when it is its turn. The store has it as open."""
+        if self.is_open(waiting.id):
+            return Receipt(prompt_id=waiting.id, disposition="duplicate")
+        busy = self.busy
+        self.ended.pop(waiting.id, None)
+        self._remember(waiting.id, waiting.digest)
+        self.inbox.append(waiting.model_copy(update={"place": self._place()}))
+        return Receipt(prompt_id=waiting.id, disposition="queued" if busy else "started")
+
+    def _waiting(self) -> list[Waiting]:
+        return [*self.inbox, *self.steered]
+
+    def _changeable(self, prompt_id: str) -> Waiting:
+        for waiting in self._waiting():
+            if waiting.id == prompt_id and waiting.turn is None:
+                return waiting
+        status = self.report(prompt_id).status
+        raise UnknownPromptError(
+            f"prompt {prompt_id} does not wait: it is {status}"
+            + ("; interrupt its turn instead" if status == "running" else "")
+        )
+
     # --- turns
 
     def ready(self) -> bool:
         """Whether the first prompt can start its turn."""
-        return bool(self.inbox) and (self.inbox[0].saved or self.inbox[0].size <= INLINE_PROMPT_BYTES)
+        return bool(self.inbox) and self.inbox[0].can_start
 
     def start_turn(self) -> Running:
         waiting = self.inbox.pop(0)
         self.running = Running(
             prompt_id=waiting.id,
             digest=waiting.digest,
-            turn=self.next_turn,
+            turn=waiting.turn or self.next_turn,
+            branch=waiting.branch,
+            step=waiting.step,
             agent=waiting.agent or self.agent,
             preview=waiting.preview,
             prompt=waiting.prompt,
+            replies=waiting.replies,
         )
-        self.next_turn += 1
+        if waiting.turn is None:
+            self.next_turn += 1
         return self.running
+
+    def join(self) -> None:
+        """Saved prompts that were sent to the running turn come to it, with the step that is next."""
+        running = self.running
+        assert running is not None
+        if running.step == 0:
+            return
+        come = [waiting for waiting in self.steered if waiting.in_store]
+        self.steered = [waiting for waiting in self.steered if not waiting.in_store]
+        running.joined |= {waiting.id: waiting.replies for waiting in come}
+        running.joining += [waiting.id for waiting in come]
 
     def end_turn(
         self, answer: str, status: Literal["answered", "interrupted", "failed"], message_id: str | None = None
@@ -228,17 +300,27 @@ class ThreadState(Kept):
         ended = Shown(turn=running.turn, prompt=running.preview, answer=preview(answer, SHOWN_CHARS), status=status)
         self.shown = [*self.shown, ended][-SHOWN_TURNS:]
         error = {"answered": None, "interrupted": running.stop, "failed": preview(answer)}[status]
-        self.note_end(
-            TurnReport(
-                prompt_id=running.prompt_id,
-                status=status,
-                turn=running.turn,
-                message_id=message_id,
-                text=preview(answer) if status != "failed" else "",
-                error=error,
-            )
+        report = TurnReport(
+            prompt_id=running.prompt_id,
+            status=status,
+            turn=running.turn,
+            message_id=message_id,
+            text=preview(answer) if status != "failed" else "",
+            error=error,
         )
+        self.note_end(report)
+        for prompt_id in running.joined:
+            self.note_end(report.model_copy(update={"prompt_id": prompt_id, "status": "joined"}))
+        told = {running.prompt_id: running.replies} | running.joined
+        self.deliveries += [prompt_id for prompt_id, replies in told.items() if replies]
         self.running = None
+        self._keep_late()
+
+    def _keep_late(self) -> None:
+        """What came too late for the turn that has ended gets the next turn."""
+        front = sum(waiting.place < 0 for waiting in self.inbox)
+        self.inbox[front:front] = self.steered
+        self.steered = []
 
     def note_end(self, report: TurnReport) -> None:
         self.ended.pop(report.prompt_id, None)
@@ -249,8 +331,8 @@ class ThreadState(Kept):
     # --- what became of it
 
     def is_open(self, prompt_id: str) -> bool:
-        running = self.running is not None and self.running.prompt_id == prompt_id
-        return running or any(waiting.id == prompt_id for waiting in self.inbox)
+        running = self.running is not None and prompt_id in (self.running.prompt_id, *self.running.joined)
+        return running or any(waiting.id == prompt_id for waiting in self._waiting())
 
     def report(self, prompt_id: str | None, turn: int | None = None) -> TurnReport:
         """Of the prompt or the turn that is named; of none, the turn that runs, else the last that ended."""
@@ -259,15 +341,17 @@ class ThreadState(Kept):
 
     def _reports(self) -> Iterator[TurnReport]:
         if self.running is not None:
-            yield TurnReport(prompt_id=self.running.prompt_id, status="running", turn=self.running.turn)
+            for prompt_id in (self.running.prompt_id, *self.running.joined):
+                yield TurnReport(prompt_id=prompt_id, status="running", turn=self.running.turn)
         yield from reversed(self.ended.values())
-        for waiting in self.inbox:
+        for waiting in self._waiting():
             yield TurnReport(prompt_id=waiting.id, status="waiting")
 
     def drop_turn(self) -> None:
         """The running prompt turned out to be an older one's: its turn never was."""
         self.running = None
         self.next_turn -= 1
+        self._keep_late()
 
     def forget(self, prompt_id: str) -> None:
         """Its text was refused, since the store has another under this id: the next one is looked up there again."""
@@ -300,7 +384,10 @@ class ThreadState(Kept):
         return {"version": self.version} | self.model_dump(mode="json", exclude_defaults=True)
 
     def inline_bytes(self) -> int:
-        return sum(waiting.size for waiting in self.inbox if waiting.prompt)
+        """Of prompts that are carried whole."""
+        waiting = [*self._waiting(), *self.withdrawn]
+        prompts = sum(w.size for w in waiting if w.prompt)
+        return prompts + sum(json_size(w.revision) for w in waiting if w.revision is not None)
 
     def _place(self) -> int:
         self.places += 1
@@ -309,51 +396,8 @@ class ThreadState(Kept):
     def _remember(self, prompt_id: str, digest: str) -> None:
         self.recent[prompt_id] = digest
         # What waits or runs is never forgotten: it is the newest, whatever its number.
-        while len(self.recent) > RECENT_IDS + len(self.inbox) + 1:
+        while len(self.recent) > RECENT_IDS + len(self._waiting()) + MAX_JOINED:
             del self.recent[next(iter(self.recent))]
-
-
-def rebuild(
-    checkpoint: ThreadState | None,
-    record: ThreadRecord,
-    recent: Sequence[Message],
-    unended: Sequence[Message],
-    lost: Sequence[Waiting],
-) -> ThreadState:
-    """The state of a thread whose workflow is gone, from what the store has of it.
-
-    `recent` are its last prompts and `unended` those not ended yet, both oldest first; `lost` those of the checkpoint's
-    waiting prompts that never reached the store themselves.
-    """
-    state = checkpoint.model_copy(deep=True) if checkpoint else ThreadState()
-    started = [row for row in unended if row.turn is not None]
-    turns = [row.turn for row in [*recent, *started] if row.turn is not None]
-    state.epoch, state.agent, state.owner, state.tenant = record.epoch, record.agent, record.owner, record.tenant
-    state.next_turn = max([*turns, record.turns]) + 1
-    state.running = None
-    if started:
-        first = started[0]
-        state.running = Running(
-            prompt_id=first.prompt_id,
-            digest=first.digest or "",
-            turn=first.turn or 1,
-            agent=first.agent or state.agent,
-            preview=preview(first.text, WAITING_CHARS),
-        )
-    state.recent = {row.prompt_id: row.digest or "" for row in [*recent, *unended]} | {
-        waiting.id: waiting.digest for waiting in lost
-    }
-    waiting_rows = [waiting_of(row) for row in unended if row not in started[:1]]
-    state.inbox = sorted([*waiting_rows, *lost], key=lambda waiting: waiting.place)
-    state.places = max([state.places, *(waiting.place for waiting in state.inbox)])
-    return state
-
-
-def waiting_of(row: Message) -> Waiting:
-    """A saved prompt as the inbox knows it, by reference."""
-    place = row.seq - ids.WAITING_SEQ if row.turn is None else 0
-    agent, shown = row.agent or None, preview(row.text, WAITING_CHARS)
-    return Waiting(id=row.prompt_id, digest=row.digest or "", place=place, agent=agent, preview=shown, saved=True)
 
 
 def upgrade(raw: dict[str, Any]) -> ThreadState:

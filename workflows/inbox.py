@@ -9,8 +9,9 @@ with workflow.unsafe.imports_passed_through():
     from domain.content import MAX_PROMPT_BYTES
     from domain.errors import InputRefusedError
     from domain.prompts import TurnReport
+    from domain.state import Waiting
     from domain.steps import SaveRequest, SaveResult
-    from domain.thread import INLINE_INBOX_BYTES, ThreadState, Waiting
+    from domain.thread import INLINE_INBOX_BYTES, ThreadState
     from workflows import options
 
 

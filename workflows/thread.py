@@ -35,8 +35,9 @@ with workflow.unsafe.imports_passed_through():
         read_thread_id,
         read_turn_query,
     )
+    from domain.state import Running
     from domain.steps import CheckpointRequest, FindRequest, OpenRequest, StepResult
-    from domain.thread import Running, ThreadState, must_roll, upgrade
+    from domain.thread import ThreadState, must_roll, upgrade
     from workflows import attributes, interface, options, turn
     from workflows.inbox import Inbox
     from workflows.inputs import one_value

@@ -14,8 +14,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.tools import ToolActivities
     from domain.messages import preview
     from domain.prompts import Refusal
+    from domain.state import Running
     from domain.steps import CloseRequest, PlannedCall, StepRequest, StepResult, ToolRequest
-    from domain.thread import Running
     from workflows import options
 
 SUMMARY_CHARS = 40

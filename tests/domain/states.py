@@ -5,7 +5,8 @@ from __future__ import annotations
 from domain.content import Part
 from domain.errors import InputRefusedError
 from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo, TurnReport
-from domain.thread import MAX_WAITING, Running, Shown, ThreadState, Waiting
+from domain.state import Running, Shown, Waiting
+from domain.thread import MAX_WAITING, ThreadState
 
 ID_CHARS = 128
 

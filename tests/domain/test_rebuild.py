@@ -8,7 +8,8 @@ from typing import Any
 from domain import ids
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt
-from domain.thread import RECENT_IDS, ThreadState, rebuild, upgrade, waiting_of
+from domain.rebuild import rebuild, waiting_of
+from domain.thread import RECENT_IDS, ThreadState, upgrade
 
 RECORD = ThreadRecord(thread="t", tenant="acme", owner="ada", agent="assistant", turns=3, epoch=2)
 

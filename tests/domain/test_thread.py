@@ -13,9 +13,9 @@ from pydantic import BaseModel
 
 from domain.errors import InboxFullError, InputRefusedError, PromptConflictError
 from domain.prompts import Prompt
+from domain.state import INLINE_PROMPT_BYTES
 from domain.thread import (
     INLINE_INBOX_BYTES,
-    INLINE_PROMPT_BYTES,
     MAX_REFUSALS,
     MAX_WAITING,
     RECENT_IDS,

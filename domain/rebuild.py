@@ -1,0 +1,72 @@
+"""A thread that Temporal lost, opened again from what the store has of it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from domain import ids
+from domain.messages import Message, ThreadRecord, preview
+from domain.state import Running, Waiting
+from domain.thread import WAITING_CHARS, ThreadState
+
+
+def rebuild(
+    checkpoint: ThreadState | None,
+    record: ThreadRecord,
+    recent: Sequence[Message],
+    unended: Sequence[Message],
+    lost: Sequence[Waiting],
+) -> ThreadState:
+    """The state of a thread whose workflow is gone, from what the store has of it.
+
+    `recent` are its last prompts and `unended` those not ended yet, both oldest first; `lost` those of the checkpoint's
+    waiting prompts that never reached the store themselves.
+    """
+    state = checkpoint.model_copy(deep=True) if checkpoint else ThreadState()
+    started = [row for row in unended if row.turn is not None]
+    turns = [row.turn for row in [*recent, *started] if row.turn is not None]
+    state.epoch, state.agent, state.owner, state.tenant = record.epoch, record.agent, record.owner, record.tenant
+    state.next_turn = max([*turns, record.turns]) + 1
+    state.idle_timeout_s, state.expires_at = record.idle_timeout_s, record.expires_at
+    state.running, state.steered, state.withdrawn = None, [], []
+    state.deliveries = [row.prompt_id for row in recent if _is_undelivered(row)]
+    if started:
+        first = started[0]
+        state.running = Running(
+            prompt_id=first.prompt_id,
+            digest=first.digest or "",
+            turn=first.turn or 1,
+            branch=first.branch,
+            step=first.from_step,
+            agent=first.agent or state.agent,
+            preview=preview(first.text, WAITING_CHARS),
+            replies=first.reply_to is not None,
+        )
+    state.recent = {row.prompt_id: row.digest or "" for row in [*recent, *unended]} | {
+        waiting.id: waiting.digest for waiting in lost
+    }
+    waiting_rows = [waiting_of(row) for row in unended if row not in started[:1]]
+    state.inbox = sorted([*waiting_rows, *lost], key=lambda waiting: waiting.place)
+    state.places = max([state.places, *(waiting.place for waiting in state.inbox)])
+    return state
+
+
+def waiting_of(row: Message) -> Waiting:
+    """A saved prompt, or a turn that is opened again, as the inbox knows it: by reference."""
+    return Waiting(
+        id=row.prompt_id,
+        digest=row.digest or "",
+        place=row.seq - ids.WAITING_SEQ if row.turn is None else 0,
+        agent=row.agent or None,
+        preview=preview(row.text, WAITING_CHARS),
+        saved=True,
+        replies=row.reply_to is not None,
+        turn=row.turn,
+        branch=row.branch,
+        step=row.from_step,
+    )
+
+
+def _is_undelivered(row: Message) -> bool:
+    status = (row.delivery or {}).get("status", "trying")
+    return row.final and row.reply_to is not None and status == "trying"

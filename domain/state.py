@@ -1,0 +1,81 @@
+"""What a thread remembers of prompts and turns. Parts of domain.thread.ThreadState, and carried with it."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.content import Content
+from domain.prompts import Prompt
+
+INLINE_PROMPT_BYTES = 32_000  # a larger prompt travels by its id
+
+
+class Kept(BaseModel):
+    """Part of the state. Fields of a newer release are kept, in case it comes back."""
+
+    model_config = ConfigDict(extra="allow")
+
+
+class Waiting(Kept):
+    """A prompt that waits, or a turn that is opened again. `prompt` is None once it is saved and too large, or one too
+    many, to be carried.
+    """
+
+    id: str
+    digest: str
+    place: int  # order of arrival
+    agent: str | None = None
+    preview: str = ""
+    size: int = 0
+    prompt: Prompt | None = None
+    saved: bool = False
+    revision: Content | None = None  # what it says now, until that is saved
+    replies: bool = False  # somebody is to be told how it ended
+    turn: int | None = None  # of a turn that is opened again: its number, its branch, and the step it goes on with
+    branch: int = 0
+    step: int = 0
+
+    @property
+    def in_store(self) -> bool:
+        """Whether the store has what it says."""
+        return self.saved and self.revision is None
+
+    @property
+    def can_start(self) -> bool:
+        return self.revision is None and (self.saved or self.size <= INLINE_PROMPT_BYTES)
+
+
+class Running(Kept):
+    """The turn that runs and how far it got: the next model call is `step`."""
+
+    prompt_id: str
+    digest: str
+    turn: int
+    branch: int = 0
+    step: int = 0
+    agent: str
+    preview: str = ""
+    prompt: Prompt | None = None  # until the first step has saved it
+    expect: list[str] = Field(default_factory=list)
+    calls: int = 0  # tools that the step planned, while they run
+    stop: str | None = None  # why it is being interrupted
+    replaced_by: str | None = None  # the prompt that takes its place
+    said: str = ""  # the start of what its last model call said, and where that is
+    message_id: str | None = None
+    replies: bool = False
+    joined: dict[str, bool] = Field(
+        default_factory=dict
+    )  # prompts that came to it → whether their senders are to be told
+    joining: list[str] = Field(default_factory=list)  # those of them that come with the next step
+
+    def stopped(self) -> bool:
+        return self.stop is not None
+
+
+class Shown(Kept):
+    """A turn as the details page of the thread shows it."""
+
+    turn: int
+    prompt: str
+    answer: str
+    status: str
