@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +22,7 @@ from activities.deltas import DeltaWriter
 from activities.failures import retry_delay, translated
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
-from activities.rows import answer_row, held, prompt_row
+from activities.rows import answer_row, held, joined_changes, prompt_row
 from domain import ids
 from domain.agent import Agent
 from domain.context import build_context, text_tokens
@@ -56,6 +56,7 @@ class Step:
     record: ThreadRecord | None  # of the thread
     prompt: Message | None = None  # once admitted, in the first step
     text: str = ""  # of the answer, as far as it has come
+    joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
 
     @cached_property
     def answer_id(self) -> str:
@@ -129,6 +130,9 @@ class ModelActivities:
         """Make the prompt's row this turn's. Returns a result only if the prompt id is an older prompt's."""
         request = step.request
         if request.step > 0:
+            if request.joined:  # the model may have stopped just before: then the turn goes on with this step
+                changes = {"status": "pending", "from_step": request.step}
+                await self._store.reopen(step.prompt_row_id, step.attempt, changes)
             return None
         if request.prompt is not None:
             new = prompt_row(request.thread, request.prompt, step.record, self._clock())
@@ -175,7 +179,20 @@ class ModelActivities:
         row = next(iter(await self._store.get([step.answer_id])), None)
         if row is not None and not row.final and row.attempt < step.attempt:
             row = await self._store.amend(row.id, step.attempt, {"text": "", "updated_at": self._clock()})
-        return held(row, step.attempt)
+        row = held(row, step.attempt)
+        step.joined = row.joined
+        await self._join(step)
+        return row
+
+    async def _join(self, step: Step) -> None:
+        """Make the prompts that came to this step part of its turn."""
+        request = step.request
+        for index, row_id in enumerate(step.joined):
+            changes = joined_changes(request.turn, request.prompt_id, request.branch, request.step, index)
+            row = await self._store.amend(row_id, step.attempt, changes | {"updated_at": self._clock()})
+            if row is not None and row.attempt == step.attempt:
+                text = row.text[:HEARD_CHARS]
+                await self._publish(step, "prompt.joined", prompt_id=row.prompt_id, text=text, author=row.author)
 
     async def _ask(self, step: Step) -> Completion:
         """The model's answer, with less of the conversation where all that should fit does not."""
@@ -208,6 +225,7 @@ class ModelActivities:
             return [step.prompt]
         answers = await self._all([step.prompt_row_id, *map(step.answer_of, range(step.request.step))])
         planned = {row_id for answer in answers for row_id in step.results_of(answer)}
+        planned |= {row_id for answer in answers for row_id in answer.joined} | set(step.joined)
         known = {answer.id for answer in answers}
         results = await self._all(sorted((planned | set(step.request.expect)) - known))
         return sorted([*answers, *results], key=lambda row: row.seq)
@@ -308,7 +326,9 @@ class ModelActivities:
         ended = {"status": "answered", "answer": result.message_id, "updated_at": now}
         row = held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step.attempt)
         asked = preview(row.text, 80)
-        await self._store.end_turn(request.thread, request.turn, {"updated_at": now, "preview": asked})
+        await self._store.end_turn(
+            request.thread, request.turn, {"updated_at": now, "preview": asked, "status": "active"}
+        )
         data: dict[str, Any] = {"prompt_id": request.prompt_id, "status": "answered", "message_id": result.message_id}
         await self._publish(step, "turn.finished", **data)
 

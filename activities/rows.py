@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from domain import ids
 from domain.errors import SupersededError
 from domain.messages import Message, ThreadRecord
@@ -63,8 +65,15 @@ def answer_row(request: StepRequest, message_id: str, attempt: int, record: Thre
         seq=ids.seq(request.turn, request.step, ids.ANSWER_ORDINAL),
         attempt=attempt,
         agent=request.agent,
+        joined=[ids.message_id(request.thread, prompt_id, "prompt") for prompt_id in request.joined],
     )
     return _stamped(row, record, now)
+
+
+def joined_changes(turn: int, prompt_id: str, branch: int, step: int, index: int) -> dict[str, Any]:
+    """What makes a waiting prompt part of a turn: it stands behind the results of the step before."""
+    seq = ids.seq(turn, step - 1, ids.JOINED_ORDINAL + index)
+    return {"status": "joined", "turn": turn, "branch": branch, "step": step, "seq": seq, "joins": prompt_id}
 
 
 def tool_row_id(request: ToolRequest) -> str:

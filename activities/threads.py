@@ -1,4 +1,4 @@
-"""What a thread asks of the store besides its steps: open, save what waits, close what no step could end, checkpoint."""
+"""What a thread asks of the store besides its turns: open, save what waits, find what was, checkpoint."""
 
 from __future__ import annotations
 
@@ -9,28 +9,23 @@ import structlog
 from temporalio import activity
 
 from activities.failures import translated
-from activities.ports import Catalog, EventLog, Store
-from activities.rows import prompt_row, refused_row, tool_row
+from activities.ports import Catalog, Store
+from activities.rows import prompt_row
 from domain import ids
+from domain.content import text_of
 from domain.messages import Message, ThreadRecord, preview
 from domain.prompts import TurnReport
 from domain.rebuild import rebuild
 from domain.state import Waiting
 from domain.steps import (
     CheckpointRequest,
-    CloseRequest,
     FindRequest,
     Opened,
     OpenRequest,
-    PlannedCall,
     SaveRequest,
     SaveResult,
-    ToolRequest,
-    closing_fence,
 )
 from domain.thread import MAX_WAITING, RECENT_IDS, ThreadState, upgrade
-
-UNENDED_CALL = "The call was stopped before it ended; its outcome is unknown."
 
 log = structlog.get_logger()
 
@@ -38,11 +33,8 @@ log = structlog.get_logger()
 class ThreadActivities:
     """The thread's record keeping over the ports it is given."""
 
-    def __init__(
-        self, store: Store, events: EventLog, catalog: Catalog, *, clock: Callable[[], float] = time.time
-    ) -> None:
+    def __init__(self, store: Store, catalog: Catalog, *, clock: Callable[[], float] = time.time) -> None:
         self._store = store
-        self._events = events
         self._catalog = catalog
         self._clock = clock
 
@@ -50,6 +42,8 @@ class ThreadActivities:
     async def open_thread(self, request: OpenRequest) -> Opened:
         """The thread as the store knows it, made now if it is new; each run that opens it gets an epoch of its own."""
         with translated():
+            if refused := await self._refused(request):
+                return refused
             record = await self._own(request)
             kept = await self._store.load_checkpoint(request.thread)
             checkpoint = upgrade(kept) if kept else None
@@ -58,7 +52,16 @@ class ThreadActivities:
             lost = await self._never_saved(request.thread, checkpoint)
             state = rebuild(checkpoint, record, recent, unended, lost)
             log.info("thread.opened", thread=request.thread, epoch=record.epoch, unended=len(unended) + len(lost))
-            return Opened(state=state.carried())
+            return Opened(state=state.carried(), new=record.epoch == 1)
+
+    async def _refused(self, request: OpenRequest) -> Opened | None:
+        """Why the thread is not to be opened."""
+        record = await self._store.get_thread(request.thread)
+        if record is None and request.start.must_exist:
+            return Opened(refused=f"there is no thread {request.thread}, and it was not to be made", unknown=True)
+        if record is not None and record.expires_at is not None and record.expires_at <= self._clock():
+            return Opened(refused=f"thread {request.thread} has ended: its time to live is over; begin a new one")
+        return None
 
     async def _own(self, request: OpenRequest) -> ThreadRecord:
         now, start = self._clock(), request.start
@@ -69,6 +72,8 @@ class ThreadActivities:
                 owner=start.owner or "",
                 agent=start.agent or self._catalog.default,
                 metadata=start.metadata,
+                idle_timeout_s=start.idle_timeout_s,
+                expires_at=now + start.ttl_s if start.ttl_s else None,
                 created_at=now,
                 updated_at=now,
             )
@@ -94,89 +99,41 @@ class ThreadActivities:
             await self._store.insert(rows)
             there = {row.id: row for row in await self._store.get([row.id for row in rows])}
             clashes = [(row, there[row.id]) for row in rows]
+            conflicts = [new.prompt_id for new, old in clashes if old.digest != new.digest]
+            await self._change(request, conflicts, now)
             return SaveResult(
-                conflicts=[new.prompt_id for new, old in clashes if old.digest != new.digest],
+                conflicts=conflicts,
                 duplicates=[new.prompt_id for new, old in clashes if old.digest == new.digest and _taken(old)],
             )
 
-    @activity.defn(name="close_turn")
-    async def close_turn(self, request: CloseRequest) -> None:
-        """Record a turn that failed or was interrupted, or things that were refused. The same again on a retry."""
-        with translated():
-            record = await self._store.get_thread(request.thread)
-            now = self._clock()
-            await self._store.insert([refused_row(request.thread, r, record, now) for r in request.refusals])
-            for refusal in request.refusals:
-                log.warning("prompt.refused", thread=request.thread, error=refusal.reason)
-                data = {"prompt_id": refusal.prompt_id or refusal.id, "error": refusal.reason}
-                await self._events.publish(request.thread, "prompt.refused", data)
-            if request.prompt_id is not None:
-                await self._close(request, request.prompt_id, record, now)
-
-    async def _close(self, request: CloseRequest, prompt_id: str, record: ThreadRecord | None, now: float) -> None:
-        thread, mine = request.thread, closing_fence(request.epoch)
-        if request.prompt is not None:
-            await self._store.insert([prompt_row(thread, request.prompt, record, now)])
-        ended = {"status": request.status, "error": request.error, "updated_at": now}
-        answer = ids.message_id(thread, prompt_id, "answer", branch=request.branch, step=request.step)
-        said = await self._store.amend(answer, mine, ended)
-        if said is not None and said.attempt == mine:
-            await self._tell_finished(request, said)
-        if request.calls and said is not None:
-            await self._close_calls(request, prompt_id, said, record, now)
-        place = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
-        row = await self._store.amend(ids.message_id(thread, prompt_id, "prompt"), mine, ended | place)
-        asked = preview(row.text, 80) if row else ""
-        await self._store.end_turn(thread, request.turn, {"updated_at": now, "preview": asked})
-        note = log.warning if request.status == "failed" else log.info
-        note(f"turn.{request.status}", thread=thread, prompt_id=prompt_id, turn=request.turn, error=request.error)
-        data = {"turn": request.turn, "prompt_id": prompt_id, "status": request.status, "error": request.error}
-        await self._events.publish(thread, "turn.finished", data)
-
-    async def _close_calls(
-        self, request: CloseRequest, prompt_id: str, planned: Message, record: ThreadRecord | None, now: float
-    ) -> None:
-        """A call that had not ended, or not even begun, gets a result that says so."""
-        asked = [
-            ToolRequest(
-                thread=request.thread,
-                epoch=request.epoch,
-                prompt_id=prompt_id,
-                turn=request.turn,
-                branch=request.branch,
-                step=request.step,
-                index=index,
-                agent=request.agent,
-                call=PlannedCall(call_id=call.call_id, tool=call.name),
-            )
-            for index, call in enumerate(planned.tool_calls[: request.calls])
-        ]
-        rows = [tool_row(call, 0, record, now) for call in asked]
-        await self._store.insert(rows)
-        for row in rows:
-            changes = {"status": request.status, "text": UNENDED_CALL, "updated_at": now}
-            await self._store.amend(row.id, closing_fence(request.epoch), changes)
-
-    async def _tell_finished(self, request: CloseRequest, row: Message) -> None:
-        data = {"message_id": row.id, "attempt": row.attempt, "turn": request.turn, "step": row.step}
-        finish = {"status": row.status, "finish": request.status, "agent": request.agent}
-        await self._events.publish(request.thread, "message.finished", data | finish)
+    async def _change(self, request: SaveRequest, others: list[str], now: float) -> None:
+        """What was said of prompts that wait, but for `others`' rows; a prompt that no longer waits is left as it is."""
+        for revision in request.revisions:
+            content = revision.content
+            parts = None if isinstance(content, str) else [part.model_dump() for part in content]
+            changes = {"text": text_of(content), "parts": parts, "updated_at": now}
+            await self._store.amend(ids.message_id(request.thread, revision.prompt_id, "prompt"), 0, changes)
+        for prompt_id in set(request.withdrawn) - set(others):
+            changes = {"status": "withdrawn", "updated_at": now}
+            await self._store.amend(ids.message_id(request.thread, prompt_id, "prompt"), 0, changes)
 
     @activity.defn(name="find_turn")
     async def find_turn(self, request: FindRequest) -> TurnReport:
         """What the store says became of a prompt."""
         with translated():
             rows = await self._store.get([ids.message_id(request.thread, request.prompt_id, "prompt")])
-            answers = await self._store.get([row.answer for row in rows if row.answer])
             if not rows:
                 return TurnReport(prompt_id=request.prompt_id, status="unknown")
+            of_turn = [ids.message_id(request.thread, row.joins, "prompt") for row in rows if row.joins]
+            firsts = await self._store.get(of_turn) or rows
+            answers = await self._store.get([row.answer for row in firsts if row.answer])
             status = rows[0].status if rows[0].final else "running" if rows[0].turn is not None else "waiting"
             return TurnReport.model_validate(
                 {
                     "prompt_id": request.prompt_id,
                     "status": status,
                     "turn": rows[0].turn,
-                    "message_id": rows[0].answer,
+                    "message_id": firsts[0].answer,
                     "text": preview(answers[0].text) if answers else "",
                     "error": rows[0].error,
                 }

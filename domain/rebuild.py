@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from domain import ids
 from domain.messages import Message, ThreadRecord, preview
 from domain.state import Running, Waiting
-from domain.thread import WAITING_CHARS, ThreadState
+from domain.thread import IDLE_ROLL_S, WAITING_CHARS, ThreadState
 
 
 def rebuild(
@@ -28,6 +28,7 @@ def rebuild(
     state.epoch, state.agent, state.owner, state.tenant = record.epoch, record.agent, record.owner, record.tenant
     state.next_turn = max([*turns, record.turns]) + 1
     state.idle_timeout_s, state.expires_at = record.idle_timeout_s, record.expires_at
+    state.run_id, state.idle_roll_s = record.run_id, IDLE_ROLL_S
     state.running, state.steered, state.withdrawn = None, [], []
     state.deliveries = [row.prompt_id for row in recent if _is_undelivered(row)]
     if started:

@@ -11,8 +11,9 @@ from typing import Any, Literal
 from pydantic import Field
 
 from domain.agent import Effect
+from domain.content import Content
 from domain.messages import Usage
-from domain.prompts import Prompt, Refusal, ThreadStart
+from domain.prompts import Prompt, PromptOptions, Refusal, ThreadStart
 from domain.wire import Wire
 
 MAX_ATTEMPT = 999_999
@@ -32,6 +33,10 @@ def closing_fence(epoch: int) -> int:
     return fence(epoch, 999, MAX_ATTEMPT)
 
 
+def epoch_of(fence: int) -> int:
+    return fence // _EPOCH
+
+
 def attempt_of(fence: int) -> int:
     """The attempt, from 1, within its step."""
     return fence % _STEP
@@ -45,13 +50,22 @@ class OpenRequest(Wire):
 
 
 class Opened(Wire):
-    """`state` is the thread as the store knows it, see domain.thread.ThreadState."""
+    """`state` is the thread as the store knows it, see domain.thread.ThreadState; `new`: it had never been opened.
 
-    state: dict[str, Any]
+    `refused` is why it is not opened.
+    """
+
+    state: dict[str, Any] = Field(default_factory=dict)
+    new: bool = False
+    refused: str = ""
+    unknown: bool = False  # refused since there is no such thread
 
 
 class StepRequest(Wire):
-    """One model call. `prompt` comes with the first step only, `expect` names rows that the step must see."""
+    """One model call. `prompt` comes with the first step only, `expect` names rows that the step must see.
+
+    `joined`: the ids of prompts that come to the turn with this step.
+    """
 
     v: int = 1
     thread: str
@@ -63,6 +77,7 @@ class StepRequest(Wire):
     agent: str
     prompt: Prompt | None = None
     expect: list[str] = Field(default_factory=list)
+    joined: list[str] = Field(default_factory=list)
 
 
 class PlannedCall(Wire):
@@ -106,13 +121,25 @@ class ToolResult(Wire):
     status: Literal["complete", "failed", "interrupted"] = "complete"
 
 
+class Revision(Wire):
+    """What a waiting prompt says now."""
+
+    prompt_id: str
+    content: Content
+
+
 class SaveRequest(Wire):
-    """Prompts that must wait, or that are too large to travel: saved so that they are seen and cannot be lost."""
+    """Prompts that must wait, or that are too large to travel: saved so that they are seen and cannot be lost.
+
+    Then what was changed of waiting ones, and which were withdrawn.
+    """
 
     v: int = 1
     thread: str
     prompts: list[Prompt]
     places: list[int]
+    revisions: list[Revision] = Field(default_factory=list)
+    withdrawn: list[str] = Field(default_factory=list)
 
 
 class SaveResult(Wire):
@@ -137,6 +164,8 @@ class CloseRequest(Wire):
     status: Literal["failed", "interrupted"] = "failed"
     error: str = ""
     calls: int = 0
+    joined: list[str] = Field(default_factory=list)  # prompts that were to come with the step
+    replaced_by: str | None = None
     refusals: list[Refusal] = Field(default_factory=list)
 
 
@@ -146,6 +175,39 @@ class FindRequest(Wire):
     v: int = 1
     thread: str
     prompt_id: str
+
+
+class ReopenRequest(Wire):
+    """An ended turn is to go on, after its last step, or to begin again on a new branch. `id` is the wish's own."""
+
+    v: int = 1
+    thread: str
+    run_id: str
+    id: str
+    kind: Literal["regenerate", "resume"]
+    prompt_id: str
+    agent: str | None = None
+    options: PromptOptions | None = None
+
+
+class Reopened(Wire):
+    """`waiting` is how the thread goes on with it, see domain.state.Waiting; None: that was done before. `refused`: why not."""
+
+    epoch: int = 0
+    waiting: dict[str, Any] | None = None
+    refused: str = ""
+
+
+class DeliverRequest(Wire):
+    """Somebody is to be told how a prompt ended."""
+
+    v: int = 1
+    thread: str
+    prompt_id: str
+
+
+class DeliverResult(Wire):
+    status: Literal["delivered", "undeliverable", "none"]
 
 
 class CheckpointRequest(Wire):

@@ -29,6 +29,7 @@ SHOWN_TURNS = 5
 SHOWN_CHARS = 200
 WAITING_CHARS = 80
 ENDED_KEPT = 20
+IDLE_ROLL_S, IDLE_ROLL_EVENTS = 600.0, 500  # a thread with so many events rolls when it has been idle for so long
 MAX_JOINED = 100  # prompts that join one turn
 MAX_DELIVERIES = 1_000  # replies on their way
 FRONT = -(10**12)  # added to the place of a prompt that comes before all that wait
@@ -42,6 +43,7 @@ class ThreadState(Kept):
 
     version: int = VERSION
     epoch: int = 0  # 0: not opened yet
+    run_id: str = ""  # of the run that opened it
     agent: str = ""
     owner: str = ""
     tenant: str = ""
@@ -244,6 +246,20 @@ class ThreadState(Kept):
         self.inbox.append(waiting.model_copy(update={"place": self._place()}))
         return Receipt(prompt_id=waiting.id, disposition="queued" if busy else "started")
 
+    def is_revised(self, prompt_id: str) -> bool:
+        """Whether it waits, and the store does not have yet what it says now."""
+        return any(waiting.id == prompt_id and waiting.revision is not None for waiting in self._waiting())
+
+    def ended_prompt(self, prompt_id: str | None, turn: int | None) -> str:
+        """The prompt of an ended turn: of the one that is named, else of the last. Raises: UnknownPromptError."""
+        if prompt_id is not None:
+            return prompt_id
+        for report in reversed(self.ended.values()):
+            if report.status in ("answered", "interrupted", "failed") and turn in (None, report.turn):
+                return report.prompt_id
+        what = "no turn has ended" if turn is None else f"turn {turn} is not one of the last that ended"
+        raise UnknownPromptError(f"{what}, as far as the thread remembers; name the turn by its prompt_id")
+
     def _waiting(self) -> list[Waiting]:
         return [*self.inbox, *self.steered]
 
@@ -332,7 +348,10 @@ class ThreadState(Kept):
 
     def is_open(self, prompt_id: str) -> bool:
         running = self.running is not None and prompt_id in (self.running.prompt_id, *self.running.joined)
-        return running or any(waiting.id == prompt_id for waiting in self._waiting())
+        return running or self.waits(prompt_id)
+
+    def waits(self, prompt_id: str) -> bool:
+        return any(waiting.id == prompt_id for waiting in self._waiting())
 
     def report(self, prompt_id: str | None, turn: int | None = None) -> TurnReport:
         """Of the prompt or the turn that is named; of none, the turn that runs, else the last that ended."""

@@ -21,8 +21,10 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
+from activities.closing import ClosingActivities
 from activities.model import ModelActivities
 from activities.ports import Catalog, ChatModel, EventLog, Store
+from activities.reopening import ReopeningActivities
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
 from adapters.openai_chat import OpenAIChat, Timeouts
@@ -59,7 +61,8 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
     """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker."""
     model = ModelActivities(ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens)
     tools = ToolActivities(ports.store, ports.events, ports.catalog)
-    threads = ThreadActivities(ports.store, ports.events, ports.catalog)
+    threads = ThreadActivities(ports.store, ports.catalog)
+    closing, reopening = ClosingActivities(ports.store, ports.events), ReopeningActivities(ports.store)
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID
     return Worker(
@@ -71,7 +74,8 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
             tools.run_tool,
             threads.open_thread,
             threads.save_prompts,
-            threads.close_turn,
+            closing.close_turn,
+            reopening.reopen_turn,
             threads.save_checkpoint,
             threads.find_turn,
         ],

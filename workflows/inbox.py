@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
+
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
@@ -10,9 +12,19 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import InputRefusedError
     from domain.prompts import TurnReport
     from domain.state import Waiting
-    from domain.steps import SaveRequest, SaveResult
+    from domain.steps import Revision, SaveRequest, SaveResult
     from domain.thread import INLINE_INBOX_BYTES, ThreadState
+    from domain.wire import json_size
     from workflows import options
+
+
+@dataclass
+class _Batch:
+    """What goes to the store together: new prompts, what others say now, and what was withdrawn."""
+
+    prompts: list[Waiting] = field(default_factory=list)
+    revisions: list[Revision] = field(default_factory=list)
+    withdrawn: list[str] = field(default_factory=list)
 
 
 class Inbox:
@@ -30,28 +42,25 @@ class Inbox:
     async def keep_saved(self) -> None:
         """Save what must be, for as long as the run lasts."""
         while True:
-            await workflow.wait_condition(lambda: bool(self._state.unsaved()))
-            batch = _batch(self._state.unsaved())
+            await workflow.wait_condition(lambda: bool(self._state.unsaved() or self._state.withdrawn))
             self._saving = True
-            result = await self._save(batch)
+            await self._save_some(self._state.unsaved())
             self._saving = False
-            waiting = {w.id: w for w in self._state.inbox}
-            for prompt_id in result.conflicts:
-                if prompt_id in waiting:
-                    self.refuse_conflict(prompt_id, waiting[prompt_id].preview)
-            self._state.saved([w.id for w in batch], [*result.duplicates, *result.conflicts])
 
     async def save_all(self) -> None:
         """The run was cancelled: the store keeps what it took and did not answer, and the next run goes on with it."""
-        if running := self._state.running:
-            self._state.inbox.insert(
-                0, Waiting(id=running.prompt_id, digest=running.digest, place=0, prompt=running.prompt)
-            )
-            self._state.running = None
-        while unsaved := [waiting for waiting in self._state.inbox if waiting.prompt and not waiting.saved]:
-            batch = _batch(unsaved)
-            await self._save(batch)
-            self._state.saved([waiting.id for waiting in batch], [])
+        state = self._state
+        if running := state.running:
+            first = Waiting(id=running.prompt_id, digest=running.digest, place=0, prompt=running.prompt)
+            if running.prompt:
+                state.inbox.insert(0, first)
+            state.running = None
+        state.inbox += state.steered
+        state.steered = []
+        while unsaved := [w for w in state.inbox if w.revision is not None or (w.prompt and not w.saved)]:
+            await self._save_some(unsaved)
+        if state.withdrawn:
+            await self._save_some([])
 
     def refuse_conflict(self, prompt_id: str, text: str) -> None:
         """The store has another text under the id."""
@@ -60,22 +69,42 @@ class Inbox:
         self._state.forget(prompt_id)
         self._state.note_end(TurnReport(prompt_id=prompt_id, status="refused", error=str(error)))
 
-    async def _save(self, batch: list[Waiting]) -> SaveResult:
+    async def _save_some(self, unsaved: list[Waiting]) -> None:
+        batch = _batch(unsaved, self._state.withdrawn)
+        result = await self._save(batch)
+        waiting = {w.id: w for w in batch.prompts}
+        for prompt_id in filter(self._state.waits, result.conflicts):
+            self.refuse_conflict(prompt_id, waiting[prompt_id].preview)
+        done = [w.id for w in batch.prompts]
+        self._state.saved(done, [*result.duplicates, *result.conflicts])
+        for revision in batch.revisions:
+            self._state.revised(revision.prompt_id, revision.content)
+        self._state.note_withdrawn(batch.withdrawn)
+
+    async def _save(self, batch: _Batch) -> SaveResult:
         request = SaveRequest(
-            thread=self._thread, prompts=[w.prompt for w in batch if w.prompt], places=[w.place for w in batch]
+            thread=self._thread,
+            prompts=[w.prompt for w in batch.prompts if w.prompt],
+            places=[w.place for w in batch.prompts],
+            revisions=batch.revisions,
+            withdrawn=batch.withdrawn,
         )
         return await workflow.execute_local_activity_method(
-            ThreadActivities.save_prompts, request, **options.short(f"{len(batch)} waiting")
+            ThreadActivities.save_prompts, request, **options.short(f"{len(batch.prompts)} waiting")
         )
 
 
-def _batch(unsaved: list[Waiting]) -> list[Waiting]:
+def _batch(unsaved: list[Waiting], withdrawn: list[Waiting]) -> _Batch:
     """The first of them that together fit into one activity input."""
-    batch: list[Waiting] = []
-    size = 0
-    for waiting in unsaved:
-        size += waiting.size
-        if batch and size > MAX_PROMPT_BYTES:
+    batch, size, out = _Batch(), 0, {waiting.id for waiting in withdrawn}
+    for waiting in [*withdrawn, *unsaved]:
+        size += waiting.size + (json_size(waiting.revision) if waiting.revision is not None else 0)
+        if size > MAX_PROMPT_BYTES and (batch.prompts or batch.revisions or batch.withdrawn):
             break
-        batch.append(waiting)
+        if waiting.prompt is not None and not waiting.saved:
+            batch.prompts.append(waiting)
+        if waiting.id in out:
+            batch.withdrawn.append(waiting.id)
+        elif waiting.revision is not None:
+            batch.revisions.append(Revision(prompt_id=waiting.id, content=waiting.revision))
     return batch

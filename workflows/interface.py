@@ -13,7 +13,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from domain import errors
-from domain.prompts import Interrupt, InterruptReceipt, Prompt, Receipt, ThreadStart, TurnQuery, TurnReport
+from domain.prompts import (
+    Again,
+    ChangeReceipt,
+    Edit,
+    Interrupt,
+    InterruptReceipt,
+    Prompt,
+    Receipt,
+    ThreadStart,
+    TurnQuery,
+    TurnReport,
+    Withdraw,
+)
 from domain.wire import Wire
 
 WORKFLOW = "AgentThread"
@@ -32,7 +44,10 @@ class RunningTurn(Wire):
 
 
 class ThreadStatus(Wire):
-    """What a thread is doing. `epoch` counts how often it was opened (0: not yet); `waiting_ids` are the first hundred."""
+    """What a thread is doing. `epoch` counts how often it was opened (0: not yet); `waiting_ids` are the first hundred.
+
+    `steered` prompts come to the running turn at its next step; `undelivered` replies are on their way.
+    """
 
     thread: str
     agent: str
@@ -41,6 +56,8 @@ class ThreadStatus(Wire):
     running: RunningTurn | None = None
     waiting: int
     waiting_ids: list[str] = Field(default_factory=list)
+    steered: int = 0
+    undelivered: int = 0
 
 
 @dataclass(frozen=True)
@@ -63,7 +80,13 @@ class Entry:
     opens: bool = False  # makes sense together with the start of the thread
 
 
-PROMPT_REFUSALS = (errors.InputRefusedError, errors.PromptConflictError, errors.InboxFullError, errors.ThreadBusyError)
+PROMPT_REFUSALS = (
+    errors.InputRefusedError,
+    errors.PromptConflictError,
+    errors.InboxFullError,
+    errors.ThreadBusyError,
+    errors.UnknownThreadError,
+)
 
 ENTRIES = (
     Entry(
@@ -88,6 +111,36 @@ ENTRIES = (
         takes=Interrupt,
         example={"prompt_id": "p-3"},
         busy=True,
+    ),
+    Entry(
+        "signal",
+        "withdraw",
+        "Take back a prompt that waits.",
+        takes=Withdraw,
+        example={"prompt_id": "p-4"},
+        busy=True,
+    ),
+    Entry(
+        "signal",
+        "edit",
+        "Say something else with a prompt that waits. Its id goes on to stand for it.",
+        takes=Edit,
+        example={"prompt_id": "p-4", "content": "Where is my other order?"},
+        busy=True,
+    ),
+    Entry(
+        "signal",
+        "regenerate",
+        "Answer the prompt of an ended turn anew; the answer it had stays in the store, and out of the conversation.",
+        takes=Again,
+        example={"prompt_id": "p-1"},
+    ),
+    Entry(
+        "signal",
+        "resume",
+        "Go on with a turn where it ended: at a limit, by an interrupt, or by an error.",
+        takes=Again,
+        example={"prompt_id": "p-2"},
     ),
     Entry(
         "signal",
@@ -133,6 +186,48 @@ ENTRIES = (
         answer={"disposition": "interrupting", "turn": 3, "prompt_id": "p-3"},
         fails=(errors.InputRefusedError,),
         busy=True,
+    ),
+    Entry(
+        "update",
+        "withdraw",
+        "Take back a prompt that waits, and hear when the store has it.",
+        takes=Withdraw,
+        gives=ChangeReceipt,
+        example={"prompt_id": "p-4"},
+        answer={"prompt_id": "p-4", "disposition": "withdrawn"},
+        fails=(errors.InputRefusedError, errors.UnknownPromptError),
+        busy=True,
+    ),
+    Entry(
+        "update",
+        "edit",
+        "Say something else with a prompt that waits, and hear when the store has it.",
+        takes=Edit,
+        gives=ChangeReceipt,
+        example={"prompt_id": "p-4", "content": "Where is my other order?"},
+        answer={"prompt_id": "p-4", "disposition": "edited"},
+        fails=(errors.InputRefusedError, errors.UnknownPromptError, errors.InboxFullError),
+        busy=True,
+    ),
+    Entry(
+        "update",
+        "regenerate",
+        "Answer the prompt of an ended turn anew, and hear when that begins. `ask` with the same prompt waits for its end.",
+        takes=Again,
+        gives=Receipt,
+        example={"prompt_id": "p-1"},
+        answer={"prompt_id": "p-1", "disposition": "started"},
+        fails=(errors.InputRefusedError, errors.UnknownPromptError),
+    ),
+    Entry(
+        "update",
+        "resume",
+        "Go on with a turn where it ended, and hear when that begins.",
+        takes=Again,
+        gives=Receipt,
+        example={"prompt_id": "p-2"},
+        answer={"prompt_id": "p-2", "disposition": "started"},
+        fails=(errors.InputRefusedError, errors.UnknownPromptError),
     ),
     Entry(
         "query",

@@ -24,6 +24,7 @@ WRITE_HEARTBEAT = timedelta(seconds=30)  # a write tool's "unknown" is worse tha
 MODEL_LIMIT = timedelta(hours=1)  # the adapter's own limits are shorter
 TOOL_MARGIN = timedelta(seconds=30)
 RECORD_LIMIT = timedelta(seconds=30)
+DELIVER_LIMIT = timedelta(days=8)
 
 LOCAL_WAIT = timedelta(seconds=5)  # a longer wait between local retries becomes a timer, so that the task can end
 
@@ -50,6 +51,16 @@ def run_tool(summary: str, timeout_s: float, *, write: bool) -> ActivityConfig:
 
 def record(summary: str) -> ActivityConfig:
     return ActivityConfig(start_to_close_timeout=RECORD_LIMIT, retry_policy=_RETRY, summary=summary)
+
+
+def deliver(summary: str) -> ActivityConfig:
+    """It retries by itself until the sender's deadline."""
+    return ActivityConfig(
+        start_to_close_timeout=RECORD_LIMIT,
+        schedule_to_close_timeout=DELIVER_LIMIT,
+        retry_policy=_RETRY,
+        summary=summary,
+    )
 
 
 def short(summary: str) -> LocalActivityConfig:

@@ -9,8 +9,8 @@ from temporalio import exceptions, workflow
 from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.closing import ClosingActivities
     from activities.model import ModelActivities
-    from activities.threads import ThreadActivities
     from activities.tools import ToolActivities
     from domain.messages import preview
     from domain.prompts import Refusal
@@ -50,6 +50,7 @@ async def call_model(thread: str, epoch: int, turn: Running, calls: Calls) -> St
         agent=turn.agent,
         prompt=turn.prompt,
         expect=turn.expect,
+        joined=turn.joining,
     )
     what = preview(turn.preview, SUMMARY_CHARS) if turn.step == 0 else f"step {turn.step + 1}"
     config = options.call_model(f"{turn.turn}: {what}")
@@ -118,15 +119,17 @@ async def _close(
         status=status,
         error=error,
         calls=turn.calls,
+        joined=turn.joining,
+        replaced_by=turn.replaced_by,
     )
     await workflow.execute_activity_method(
-        ThreadActivities.close_turn, request, **options.record(f"{turn.turn}: {status}")
+        ClosingActivities.close_turn, request, **options.record(f"{turn.turn}: {status}")
     )
 
 
 async def record_refusals(thread: str, epoch: int, refusals: list[Refusal]) -> None:
     await workflow.execute_activity_method(
-        ThreadActivities.close_turn,
+        ClosingActivities.close_turn,
         CloseRequest(thread=thread, epoch=epoch, refusals=refusals),
         **options.record(f"{len(refusals)} refused"),
     )

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from activities.closing import ClosingActivities
 from activities.rows import prompt_row
 from activities.threads import ThreadActivities
 from catalog.registry import Registry
@@ -26,7 +27,8 @@ class Keeping:
         self.store, self.thread = store, thread
         self.events = RecordedEvents(Pulse())
         catalog = Registry(Workbench().agents(), "assistant")
-        self.activities = ThreadActivities(store, self.events, catalog, clock=lambda: 5.0)
+        self.activities = ThreadActivities(store, catalog, clock=lambda: 5.0)
+        self.closing = ClosingActivities(store, self.events, clock=lambda: 5.0)
 
     async def open(self, run_id: str, **start: Any) -> ThreadState:
         request = OpenRequest(thread=self.thread, run_id=run_id, start=ThreadStart(**start))
@@ -39,7 +41,7 @@ class Keeping:
         return result.duplicates, result.conflicts
 
     async def close(self, **fields: Any) -> None:
-        await run(1, self.activities.close_turn, CloseRequest(thread=self.thread, epoch=1, **fields))
+        await run(1, self.closing.close_turn, CloseRequest(thread=self.thread, epoch=1, **fields))
 
     async def had(self, prompt_id: str, turn: int | None, status: str, place: int = 0) -> Message:
         """A prompt as an earlier run left it."""

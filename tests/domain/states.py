@@ -35,7 +35,21 @@ def every_field_set() -> ThreadState:
         must_exist=True,
     )
     ended = TurnReport(prompt_id="o", status="failed", turn=3, message_id="m", text="Well", error="why")
-    waiting = Waiting(id="w", digest="d", place=3, agent="poet", preview="Hi", size=9, prompt=prompt, saved=True)
+    waiting = Waiting(
+        id="w",
+        digest="d",
+        place=3,
+        agent="poet",
+        preview="Hi",
+        size=9,
+        prompt=prompt,
+        saved=True,
+        revision="Ho",
+        replies=True,
+        turn=2,
+        branch=1,
+        step=3,
+    )
     return ThreadState(
         version=2,
         epoch=2,
@@ -44,7 +58,16 @@ def every_field_set() -> ThreadState:
         tenant="acme",
         next_turn=5,
         places=4,
+        run_id="run",
         inbox=[waiting],
+        steered=[waiting],
+        withdrawn=[waiting],
+        busy_mode="steer",
+        deliveries=["o"],
+        active_at=1.5,
+        idle_roll_s=60.0,
+        idle_timeout_s=3600.0,
+        expires_at=1e9,
         running=Running(
             prompt_id="r",
             digest="e",
@@ -59,6 +82,10 @@ def every_field_set() -> ThreadState:
             stop="enough",
             said="So",
             message_id="n",
+            replaced_by="w",
+            replies=True,
+            joined={"j": True},
+            joining=["j"],
         ),
         ended={"o": ended},
         recent={"r": "e", "w": "d"},

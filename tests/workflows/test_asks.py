@@ -12,7 +12,7 @@ from domain.errors import PromptConflictError
 from domain.prompts import Prompt, TurnReport
 from doubles.scripted_model import Reply
 from tests.system import System
-from workflows.thread import MAX_ASKS
+from workflows.doors import MAX_ASKS
 
 SLOW = Reply(text="one two three", when="Count", hang_after_chunks=2)
 

@@ -1,0 +1,99 @@
+"""`close_turn`: the ends of turns that no model call could end, and what was refused."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from temporalio import activity
+
+from activities.failures import translated
+from activities.ports import EventLog, Store
+from activities.rows import joined_changes, prompt_row, refused_row, tool_row
+from domain import ids
+from domain.messages import Message, ThreadRecord, preview
+from domain.steps import CloseRequest, PlannedCall, ToolRequest, closing_fence
+
+UNENDED_CALL = "The call was stopped before it ended; its outcome is unknown."
+
+log = structlog.get_logger()
+
+
+class ClosingActivities:
+    """Ends of turns over the ports it is given."""
+
+    def __init__(self, store: Store, events: EventLog, *, clock: Callable[[], float] = time.time) -> None:
+        self._store = store
+        self._events = events
+        self._clock = clock
+
+    @activity.defn(name="close_turn")
+    async def close_turn(self, request: CloseRequest) -> None:
+        """Record a turn that failed or was interrupted, or things that were refused. The same again on a retry."""
+        with translated():
+            record = await self._store.get_thread(request.thread)
+            now = self._clock()
+            await self._store.insert([refused_row(request.thread, r, record, now) for r in request.refusals])
+            for refusal in request.refusals:
+                log.warning("prompt.refused", thread=request.thread, error=refusal.reason)
+                data = {"prompt_id": refusal.prompt_id or refusal.id, "error": refusal.reason}
+                await self._events.publish(request.thread, "prompt.refused", data)
+            if request.prompt_id is not None:
+                await self._close(request, request.prompt_id, record, now)
+
+    async def _close(self, request: CloseRequest, prompt_id: str, record: ThreadRecord | None, now: float) -> None:
+        thread, mine = request.thread, closing_fence(request.epoch)
+        if request.prompt is not None:
+            await self._store.insert([prompt_row(thread, request.prompt, record, now)])
+        ended = {"status": request.status, "error": request.error, "updated_at": now}
+        answer = ids.message_id(thread, prompt_id, "answer", branch=request.branch, step=request.step)
+        said = await self._store.amend(answer, mine, ended)
+        if said is not None and said.attempt == mine:
+            await self._tell_finished(request, said)
+        for index, joined in enumerate(request.joined):
+            changes = joined_changes(request.turn, prompt_id, request.branch, request.step, index)
+            await self._store.amend(ids.message_id(thread, joined, "prompt"), mine, changes | {"updated_at": now})
+        if request.calls and said is not None:
+            await self._close_calls(request, prompt_id, said, record, now)
+        place: dict[str, Any] = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
+        if request.replaced_by is not None:
+            place["replaced_by"] = request.replaced_by
+        row = await self._store.amend(ids.message_id(thread, prompt_id, "prompt"), mine, ended | place)
+        asked = {"preview": preview(row.text, 80)} if row else {}
+        status = "failed" if request.status == "failed" else "active"
+        await self._store.end_turn(thread, request.turn, {"updated_at": now, "status": status} | asked)
+        note = log.warning if request.status == "failed" else log.info
+        note(f"turn.{request.status}", thread=thread, prompt_id=prompt_id, turn=request.turn, error=request.error)
+        data = {"turn": request.turn, "prompt_id": prompt_id, "status": request.status, "error": request.error}
+        await self._events.publish(thread, "turn.finished", data)
+
+    async def _close_calls(
+        self, request: CloseRequest, prompt_id: str, planned: Message, record: ThreadRecord | None, now: float
+    ) -> None:
+        """A call that had not ended, or not even begun, gets a result that says so."""
+        asked = [
+            ToolRequest(
+                thread=request.thread,
+                epoch=request.epoch,
+                prompt_id=prompt_id,
+                turn=request.turn,
+                branch=request.branch,
+                step=request.step,
+                index=index,
+                agent=request.agent,
+                call=PlannedCall(call_id=call.call_id, tool=call.name),
+            )
+            for index, call in enumerate(planned.tool_calls[: request.calls])
+        ]
+        rows = [tool_row(call, 0, record, now) for call in asked]
+        await self._store.insert(rows)
+        for row in rows:
+            changes = {"status": request.status, "text": UNENDED_CALL, "updated_at": now}
+            await self._store.amend(row.id, closing_fence(request.epoch), changes)
+
+    async def _tell_finished(self, request: CloseRequest, row: Message) -> None:
+        data = {"message_id": row.id, "attempt": row.attempt, "turn": request.turn, "step": row.step}
+        finish = {"status": row.status, "finish": request.status, "agent": request.agent}
+        await self._events.publish(request.thread, "message.finished", data | finish)

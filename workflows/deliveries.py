@@ -1,0 +1,54 @@
+"""Telling others how their prompts ended, beside the turns."""
+
+from __future__ import annotations
+
+import asyncio
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError
+
+with workflow.unsafe.imports_passed_through():
+    from domain.messages import preview
+    from domain.steps import DeliverRequest, DeliverResult
+    from domain.thread import ThreadState
+    from workflows import options
+
+AT_ONCE = 5
+SUMMARY_CHARS = 40
+
+
+class Deliveries:
+    """The replies that one run of a thread sends.
+
+    The record is the state's list of prompts, and in the store what became of each. A run that continues as new leaves
+    its activities behind; the next one begins them anew, and what was delivered is not sent again.
+    """
+
+    def __init__(self, thread: str, state: ThreadState) -> None:
+        self._thread = thread
+        self._state = state
+        self._sending: dict[str, asyncio.Task[None]] = {}
+
+    async def keep_sending(self) -> None:
+        """For as long as the run lasts."""
+        while True:
+            await workflow.wait_condition(lambda: len(self._sending) < AT_ONCE and bool(self._unsent()))
+            prompt_id = self._unsent()[0]
+            self._sending[prompt_id] = asyncio.create_task(self._send(prompt_id))
+
+    def _unsent(self) -> list[str]:
+        return [prompt_id for prompt_id in self._state.deliveries if prompt_id not in self._sending]
+
+    async def _send(self, prompt_id: str) -> None:
+        request = DeliverRequest(thread=self._thread, prompt_id=prompt_id)
+        try:
+            await workflow.execute_activity(
+                "deliver",
+                request,
+                result_type=DeliverResult,
+                **options.deliver(f"reply: {preview(prompt_id, SUMMARY_CHARS)}"),
+            )
+        except ActivityError as error:  # it is in the store that it was tried
+            workflow.logger.warning("reply.lost %s: %s", prompt_id, error.cause)
+        self._state.deliveries.remove(prompt_id)
+        del self._sending[prompt_id]
