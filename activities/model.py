@@ -228,7 +228,8 @@ class ModelActivities:
         planned |= {row_id for answer in answers for row_id in answer.joined} | set(step.joined)
         known = {answer.id for answer in answers}
         results = await self._all(sorted((planned | set(step.request.expect)) - known))
-        return sorted([*answers, *results], key=lambda row: row.seq)
+        said = [row for row in [*answers, *results] if row.role != "assistant" or row.text or row.tool_calls]
+        return sorted(said, key=lambda row: row.seq)
 
     async def _all(self, wanted: list[str]) -> list[Message]:
         rows = await self._store.get(wanted)

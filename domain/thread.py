@@ -81,15 +81,18 @@ class ThreadState(Kept):
             raise InboxFullError(f"{MAX_DELIVERIES} replies are on their way already; send this prompt again later")
 
     def check_room(self, prompt: Prompt) -> None:
-        """Raises: InboxFullError if what waits to be saved, and this, is more than the thread should carry.
+        """Raises: InboxFullError if more is on its way to the store than the thread should carry.
 
-        For senders who hear of it: what a signal brings is taken, and kept by its id alone.
+        For senders who hear of it: what a signal brings is taken all the same.
         """
-        if prompt.id in self.recent or not self.busy:
-            return
-        if (size := self.inline_bytes() + prompt.size()) > INLINE_INBOX_BYTES:
+        if prompt.id not in self.recent:
+            self._check_room()
+
+    def _check_room(self) -> None:
+        size = sum(waiting.size for waiting in self._waiting() if not waiting.in_store)
+        if size > INLINE_INBOX_BYTES:
             raise InboxFullError(
-                f"what waits and this prompt have {size} bytes, more than {INLINE_INBOX_BYTES}; send it again in a second"
+                f"{size} bytes wait to be saved, more than {INLINE_INBOX_BYTES}; send this prompt again in a second"
             )
 
     @property
@@ -232,8 +235,7 @@ class ThreadState(Kept):
     def edit(self, prompt_id: str, content: Content) -> None:
         """Raises: UnknownPromptError unless it waits; InboxFullError."""
         waiting = self._changeable(prompt_id)
-        if self.inline_bytes() + json_size(content) > INLINE_INBOX_BYTES and len(self._waiting()) > 1:
-            raise InboxFullError("too much waits to be saved; send the change again in a second")
+        self._check_room()
         waiting.revision, waiting.preview = content, preview(text_of(content), WAITING_CHARS)
 
     def reopen(self, waiting: Waiting) -> Receipt:

@@ -21,6 +21,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.errors import InputRefusedError, UnknownPromptError, UnknownThreadError
     from domain.messages import describe
     from domain.prompts import (
+        Again,
         ChangeReceipt,
         InterruptReceipt,
         Prompt,
@@ -261,12 +262,7 @@ class Doors:
         finally:
             self._asking -= 1
         report = state.report(prompt_id)
-        if report.status != "unknown" or self._leaving:
-            return report
-        request = FindRequest(thread=self._thread, prompt_id=prompt_id)
-        return await workflow.execute_local_activity_method(
-            ThreadActivities.find_turn, request, **options.short("find an earlier turn")
-        )
+        return report if report.status != "unknown" or self._leaving else await self._find(prompt_id)
 
     def _stop(self, inputs: tuple[Any, ...]) -> InterruptReceipt:
         receipt = self._state.interrupt(read_interrupt(one_value(inputs, "interrupt") if inputs else None))
@@ -293,6 +289,7 @@ class Doors:
     async def _again(self, kind: Kind, inputs: tuple[Any, ...], given_id: str) -> Receipt:
         wanted = read_again(one_value(inputs, kind) if inputs else None)
         await self._opened()
+        await self._noted_end(wanted)
         prompt_id = self._state.ended_prompt(wanted.prompt_id, wanted.turn)
         request = ReopenRequest(
             thread=self._thread,
@@ -309,11 +306,28 @@ class Doors:
         if reopened.refused:
             raise UnknownPromptError(reopened.refused)
         self._state.epoch = max(self._state.epoch, reopened.epoch)
-        if reopened.waiting is None:
+        if reopened.waiting is None or self._state.is_open(prompt_id):
             return Receipt(prompt_id=prompt_id, disposition="duplicate")
         receipt = self._state.reopen(Waiting.model_validate(reopened.waiting))
         self._show()
         return receipt
+
+    async def _noted_end(self, wanted: Again) -> None:
+        """Who heard that a turn has ended may be quicker than the thread, which is then about to note it."""
+        running = self._state.running
+        if running is None or not (
+            wanted.prompt_id == running.prompt_id or (wanted.prompt_id is None and wanted.turn in (None, running.turn))
+        ):
+            return
+        if (await self._find(running.prompt_id)).ended:
+            await workflow.wait_condition(lambda: not self._state.is_open(running.prompt_id))
+
+    async def _find(self, prompt_id: str) -> TurnReport:
+        """What the store knows of it."""
+        request = FindRequest(thread=self._thread, prompt_id=prompt_id)
+        return await workflow.execute_local_activity_method(
+            ThreadActivities.find_turn, request, **options.short("find an earlier turn")
+        )
 
     def _admit(self, prompt: Prompt, given_id: str) -> Receipt:
         if prompt.id is None:

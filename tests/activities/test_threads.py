@@ -14,7 +14,7 @@ from domain import ids
 from domain.messages import Message
 from domain.prompts import Prompt, Refusal, ThreadStart
 from domain.steps import CheckpointRequest, CloseRequest, OpenRequest, SaveRequest, fence
-from domain.thread import MAX_WAITING, ThreadState, upgrade
+from domain.thread import IDLE_ROLL_S, MAX_WAITING, ThreadState, upgrade
 from tests.activities.fakes import run
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, WatchedStore
@@ -71,7 +71,8 @@ def keeping(shared_store: WatchedStore, thread: str) -> Keeping:
 
 async def test_a_new_thread_is_made_once(keeping: Keeping) -> None:
     state = await keeping.open("run-1", agent="poet", owner="ada", tenant="acme", metadata={"a": 1})
-    assert state == ThreadState(epoch=1, agent="poet", owner="ada", tenant="acme")
+    made = ThreadState(epoch=1, run_id="run-1", agent="poet", owner="ada", tenant="acme", idle_roll_s=IDLE_ROLL_S)
+    assert state == made
     assert await keeping.open("run-1", agent="poet") == state, "a repeated attempt opens it once"
     record = await keeping.store.get_thread(keeping.thread)
     assert record is not None

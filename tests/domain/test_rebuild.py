@@ -9,7 +9,7 @@ from domain import ids
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt
 from domain.rebuild import rebuild, waiting_of
-from domain.thread import RECENT_IDS, ThreadState, upgrade
+from domain.thread import IDLE_ROLL_S, RECENT_IDS, ThreadState, upgrade
 
 RECORD = ThreadRecord(thread="t", tenant="acme", owner="ada", agent="assistant", turns=3, epoch=2)
 
@@ -49,7 +49,7 @@ def checkpoint_with(*waiting: str) -> ThreadState:
 def test_a_new_thread_starts_with_turn_one() -> None:
     record = ThreadRecord(thread="t", agent="poet", owner="ada", tenant="acme", epoch=1)
     state = rebuild(None, record, [], [], [])
-    assert state == ThreadState(epoch=1, agent="poet", owner="ada", tenant="acme")
+    assert state == ThreadState(epoch=1, idle_roll_s=IDLE_ROLL_S, agent="poet", owner="ada", tenant="acme")
 
 
 def test_turn_numbers_go_on_where_they_stood() -> None:

@@ -162,10 +162,10 @@ WRONG_SIGNALS: list[tuple[str, list[Any], str]] = [
     ("two", [{"content": "a"}, {"content": "b"}], "prompt takes one argument, a JSON object; 2 were sent"),
     ("null", [None], "not null"),
     ("other field", [{"text": "Hi"}], "content is missing"),
-    ("no text", [{"content": ["Hi"]}], "content: Input should be a valid string"),
+    ("no text", [{"content": ["Hi"]}], "content part 1 is not of the form"),
     ("broken JSON", [raw(b'{"content": ')], "not valid JSON"),
     ("deep JSON", [raw(b"[" * 100_000)], "not valid JSON"),
-    ("deep object", [raw(b'{"content": ' + b"[" * 500 + b"]" * 500 + b"}")], "content: Input should be a valid string"),
+    ("deep object", [raw(b'{"content": ' + b"[" * 500 + b"]" * 500 + b"}")], "content part 1 is not of the form"),
     ("no Unicode", [raw(b'{"content": "\xff\xfe"}')], "not valid JSON"),
     ("half a character", [raw(rb'{"content": "a\ud83d"}')], "half a surrogate pair"),
     ("half a character elsewhere", [raw(rb'"\ud83d"')], "not a string ('\\ud83d')"),
@@ -218,7 +218,10 @@ async def test_a_signal_of_an_unknown_name_is_recorded(system: System, thread: s
     await handle.signal("promtp", {"content": "Hi"})
     await handle.signal("\x00" * 300, "x")
     first, second = await system.refused(thread, 2)
-    assert first.error == "signal a string ('promtp') is not known; the signals are: interrupt, prompt, roll"
+    assert (
+        first.error
+        == "signal a string ('promtp') is not known; the signals are: edit, interrupt, prompt, regenerate, resume, roll, withdraw"
+    )
     assert len(second.error or "") < 200
     assert await system.ask(thread, "Hi", id="a") == "You said: Hi"
 

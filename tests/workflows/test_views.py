@@ -46,6 +46,8 @@ async def test_the_status_of_an_idle_thread(system: System, thread: str) -> None
         "running": None,
         "waiting": 0,
         "waiting_ids": [],
+        "steered": 0,
+        "undelivered": 0,
     }
 
 
