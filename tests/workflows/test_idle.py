@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
@@ -22,7 +24,7 @@ async def closed(system: System, thread: str) -> WorkflowExecutionStatus:
         found = (await system.workflow(thread).describe()).status
         return None if found in (None, WorkflowExecutionStatus.RUNNING) else found
 
-    return await system.until(status)
+    return cast("WorkflowExecutionStatus", await system.until(status))
 
 
 async def test_an_idle_thread_ends_its_run_and_a_prompt_opens_it_again(system: System, thread: str) -> None:
