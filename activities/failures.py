@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, FailureError
 
 from domain.errors import (
+    HookError,
     InputRefusedError,
     ModelRefusedError,
     ModelUnavailableError,
@@ -20,7 +21,7 @@ from domain.errors import (
     UnknownAgentError,
 )
 
-PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError)
+PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError, HookError)
 QUICK = (SupersededError, UnavailableError, NotVisibleYetError)  # nothing is wrong; it is only not our turn
 QUICK_RETRY_S, FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 1.0, 30.0
 

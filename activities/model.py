@@ -7,78 +7,30 @@ costs nothing. The rows it writes are its own only while no later attempt holds 
 from __future__ import annotations
 
 import asyncio
-import json
 import time
-from collections.abc import Callable, Sequence
-from contextlib import aclosing
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable
 from typing import Any
 
 import structlog
 from temporalio import activity
 
-from activities.deltas import DeltaWriter
-from activities.failures import retry_delay, translated
+from activities.calling import model_request
+from activities.failures import translated
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.rows import answer_row, held, joined_changes, prompt_row
+from activities.step import Step
+from activities.streaming import AnswerStream
 from domain import ids
-from domain.agent import Agent
-from domain.context import build_context, text_tokens
-from domain.errors import (
-    ContextTooLongError,
-    ModelRefusedError,
-    ModelUnavailableError,
-    NotVisibleYetError,
-    SupersededError,
-)
-from domain.messages import Message, ThreadRecord, ToolCall, preview
-from domain.model import Completion, ModelRequest
-from domain.steps import PlannedCall, StepRequest, StepResult, attempt_of, fence
+from domain.errors import ContextTooLongError, ModelRefusedError, NotVisibleYetError, SupersededError
+from domain.messages import Message, preview
+from domain.model import Completion
+from domain.steps import StepRequest, StepResult, attempt_of, fence
 
-PARTIAL_EVERY_S = 1.0
-MAX_CUT_OFF = 20  # attempts in which an answer had begun: each may have been paid for
 LEAST_BUDGET = 100  # tokens
 HEARD_CHARS = 10_000  # of a prompt, by live readers; the store has it whole
 
 log = structlog.get_logger()
-
-
-@dataclass
-class Step:
-    """One attempt of one step: what is asked, who asks, and the right to write."""
-
-    request: StepRequest
-    agent: Agent
-    attempt: int  # fence
-    lease: Lease
-    record: ThreadRecord | None  # of the thread
-    prompt: Message | None = None  # once admitted, in the first step
-    text: str = ""  # of the answer, as far as it has come
-    joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
-
-    @cached_property
-    def answer_id(self) -> str:
-        return self.answer_of(self.request.step)
-
-    @cached_property
-    def prompt_row_id(self) -> str:
-        return ids.message_id(self.request.thread, self.request.prompt_id, "prompt")  # of every branch
-
-    def answer_of(self, step: int) -> str:
-        request = self.request
-        return ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=step)
-
-    def results_of(self, answer: Message) -> list[str]:
-        """The ids of the results of the calls that an earlier step planned."""
-        request, plan = self.request, (answer.result or {}).get("plan", [])
-        place = {"branch": request.branch, "step": answer.step}
-        return [ids.message_id(request.thread, request.prompt_id, f"tool:{i}", **place) for i in range(len(plan))]
-
-    @property
-    def last(self) -> bool:
-        return self.request.step + 1 >= self.agent.max_steps
 
 
 class ModelActivities:
@@ -96,7 +48,7 @@ class ModelActivities:
     ) -> None:
         self._store = store
         self._events = events
-        self._model = model
+        self._answers = AnswerStream(store, events, model, clock)
         self._catalog = catalog
         self._budget = budget_tokens
         self._clock = clock
@@ -121,7 +73,7 @@ class ModelActivities:
         row = await self._store.amend(step.answer_id, step.attempt, {"text": step.text, "updated_at": self._clock()})
         if row is not None and row.status == "complete":  # it was just done
             return await self._done(step, row)
-        return StepResult(message_id=step.answer_id, finish="interrupted", preview=preview(step.text))
+        return _result(step, "interrupted", step.text)
 
     async def _work(self, step: Step) -> StepResult:
         return await self._admit(step) or await self._answer(step)
@@ -160,11 +112,12 @@ class ModelActivities:
     async def _answer(self, step: Step) -> StepResult:
         row = await self._claim(step)
         if not row.final:
+            step.see(await self._running(step), row.created_at, self._clock())
             row = await self._save(step, await self._ask(step))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
         if row.status == "interrupted":  # likewise
-            return StepResult(message_id=row.id, finish="interrupted", preview=preview(row.text))
+            return _result(step, "interrupted", row.text)
         return await self._done(step, row)
 
     async def _done(self, step: Step, row: Message) -> StepResult:
@@ -196,28 +149,19 @@ class ModelActivities:
 
     async def _ask(self, step: Step) -> Completion:
         """The model's answer, with less of the conversation where all that should fit does not."""
-        budget = self._budget
+        history, budget = await self._history(step), self._budget
         while True:
             try:
-                return await self._stream(step, await self._context(step, budget))
+                return await self._answers.read(step, await model_request(step, history, budget))
             except ContextTooLongError:
                 if budget < LEAST_BUDGET:
                     raise
                 budget //= 2
                 log.warning("context.halved", message_id=step.answer_id, budget_tokens=budget)
 
-    async def _context(self, step: Step, budget: int) -> ModelRequest:
-        request, agent = step.request, step.agent
-        first = ids.first_seq(request.turn)
-        history = await self._store.history(request.thread, first, agent.recent_messages)
-        running = await self._running(step)
-        tools = [
-            {"type": "function", "function": {"name": t.name, "description": t.description, "parameters": t.parameters}}
-            for t in agent.tools
-        ]
-        messages = build_context(agent.instructions, history, running, budget - text_tokens(json.dumps(tools)))
-        choice = "none" if step.last else "auto"
-        return ModelRequest(agent.model, messages, tools, choice, agent.options)
+    async def _history(self, step: Step) -> list[Message]:
+        count = step.agent.recent_messages
+        return await self._store.history(step.request.thread, ids.first_seq(step.request.turn), count) if count else []
 
     async def _running(self, step: Step) -> list[Message]:
         """The turn's own rows so far. Raises: NotVisibleYetError if one that an earlier step saved is missing."""
@@ -228,8 +172,7 @@ class ModelActivities:
         planned |= {row_id for answer in answers for row_id in answer.joined} | set(step.joined)
         known = {answer.id for answer in answers}
         results = await self._all(sorted((planned | set(step.request.expect)) - known))
-        said = [row for row in [*answers, *results] if row.role != "assistant" or row.text or row.tool_calls]
-        return sorted(said, key=lambda row: row.seq)
+        return sorted([*answers, *results], key=lambda row: row.seq)
 
     async def _all(self, wanted: list[str]) -> list[Message]:
         rows = await self._store.get(wanted)
@@ -237,52 +180,10 @@ class ModelActivities:
             raise NotVisibleYetError(f"{len(wanted) - len(rows)} of {len(wanted)} messages of the turn do not show yet")
         return rows
 
-    async def _stream(self, step: Step, call: ModelRequest) -> Completion:
-        await self._publish(step, "message.started", message_id=step.answer_id, step=step.request.step)
-        log.info("model.called", message_id=step.answer_id, messages=len(call.messages), agent=step.agent.name)
-        step.text, saved_at = "", time.monotonic()
-        try:
-            async with aclosing(self._model.stream(call)) as pieces, self._deltas(step) as deltas:
-                async for piece in pieces:
-                    step.lease.check()
-                    if isinstance(piece, Completion):
-                        return piece
-                    step.text += piece.text
-                    await deltas.add(piece.text)
-                    if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
-                        await self._save_partial(step)
-                        saved_at = time.monotonic()
-        except ModelUnavailableError as error:
-            if step.text and attempt_of(step.attempt) >= MAX_CUT_OFF:
-                raise ModelRefusedError(
-                    f"The answer was cut off {MAX_CUT_OFF} times, the last time so: {error}"
-                ) from error
-            await self._tell_retry(step, error)
-            raise
-        raise ModelUnavailableError("the model's stream ended without an end")
-
-    def _deltas(self, step: Step) -> DeltaWriter:
-        thread, message = step.request.thread, {"message_id": step.answer_id, "attempt": step.attempt}
-
-        async def publish(text: str) -> None:
-            await self._events.publish(thread, "message.delta", message | {"text": text})
-
-        return DeltaWriter(publish)
-
-    async def _save_partial(self, step: Step) -> None:
-        row = await self._store.amend(step.answer_id, step.attempt, {"text": step.text, "updated_at": self._clock()})
-        if row is None or row.attempt != step.attempt:
-            raise SupersededError("a later attempt of this step holds its row")
-
-    async def _tell_retry(self, step: Step, error: ModelUnavailableError) -> None:
-        wait_s = round(retry_delay(error), 1)
-        log.warning("model.unavailable", error=str(error), attempt=attempt_of(step.attempt), retry_in_s=wait_s)
-        await self._publish(step, "model.retrying", message_id=step.answer_id, error=str(error), retry_in_s=wait_s)
-
     async def _save(self, step: Step, completion: Completion) -> Message:
         """Make the answer final, once. Returns the row that won, which may be another attempt's."""
         step.lease.check()
-        result = self._result(step, completion)
+        result = _completed(step, completion)
         row = await self._store.amend(
             step.answer_id,
             step.attempt,
@@ -290,8 +191,8 @@ class ModelActivities:
                 "status": "complete",
                 "text": completion.text,
                 "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]],
-                "model": completion.model,
-                "finish": completion.finish,
+                "model": completion.model or None,
+                "finish": result.finish,
                 "usage": completion.usage.model_dump() if completion.usage else None,
                 "raw": completion.raw,
                 "result": result.model_dump(mode="json"),
@@ -310,16 +211,6 @@ class ModelActivities:
         data = {"message_id": row.id, "step": row.step, "status": row.status, "finish": row.finish}
         await self._publish(step, "message.finished", **data)
 
-    def _result(self, step: Step, completion: Completion) -> StepResult:
-        calls = () if step.last else completion.tool_calls[: ids.MAX_CALLS]
-        return StepResult(
-            message_id=step.answer_id,
-            finish="step_limit" if completion.tool_calls and not calls else completion.finish,
-            preview=preview(completion.text),
-            usage=completion.usage,
-            plan=[_plan(step.agent, call) for call in calls],
-        )
-
     async def _end_turn(self, step: Step, result: StepResult) -> None:
         """Mark the prompt answered and the thread active; the same again on a retry."""
         request, now = step.request, self._clock()
@@ -334,12 +225,18 @@ class ModelActivities:
         await self._publish(step, "turn.finished", **data)
 
     async def _publish(self, step: Step, kind: Any, /, **data: Any) -> None:
-        common = {"turn": step.request.turn, "attempt": step.attempt, "agent": step.request.agent}
-        await self._events.publish(step.request.thread, kind, common | data)
+        await self._events.publish(step.request.thread, kind, step.event(**data))
 
 
-def _plan(agent: Agent, call: ToolCall) -> PlannedCall:
-    tool = agent.tool(call.name)
-    if tool is None:  # run_tool tells the model so
-        return PlannedCall(call_id=call.call_id, tool=preview(call.name, 64), effect="read")
-    return PlannedCall(call_id=call.call_id, tool=tool.name, effect=tool.effect, timeout_s=tool.timeout_s)
+def _completed(step: Step, completion: Completion) -> StepResult:
+    """What the workflow is told of an answer: why it ended, and which calls are to be run."""
+    calls = () if step.last else completion.tool_calls[: ids.MAX_CALLS]
+    finish = "step_limit" if completion.tool_calls and not calls else completion.finish
+    if step.ending is not None:
+        finish = step.ending.finish
+    return _result(step, finish, completion.text, usage=completion.usage, plan=step.plan(calls))
+
+
+def _result(step: Step, finish: str, text: str, **fields: Any) -> StepResult:
+    busy_mode = step.agent.busy_mode
+    return StepResult(message_id=step.answer_id, finish=finish, preview=preview(text), busy_mode=busy_mode, **fields)

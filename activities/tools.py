@@ -87,6 +87,8 @@ class ToolActivities:
         if tool is None:
             known = ", ".join(t.name for t in agent.tools) or "none"
             return f"There is no tool {request.call.tool!r}. The tools are: {known}.", True
+        if not request.call.offered:
+            return f"The tool {request.call.tool!r} cannot be used now. Use only the tools that you were given.", True
         if begun_before and "write" in (tool.effect, request.call.effect):
             return "The outcome is unknown: the worker was lost while the tool ran. It was not repeated.", True
         if begun_before and activity.info().attempt > MAX_TRIES:

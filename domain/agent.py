@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any, Literal
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, get_args
 
 from domain import ids
+from domain.errors import InputRefusedError
+from domain.hooks import PrepareStep
+from domain.prompts import Mode, PromptOptions
 
 Effect = Literal["read", "idempotent", "write"]
 
 NAME, AGENT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[A-Za-z0-9_.-]{1,64}")
-LONGEST_TOOL_S = 86_400.0
+LONGEST_TOOL_S = LONGEST_TURN_S = 86_400.0
+MOST_RECENT = 1_000  # messages
 
 
 @dataclass(frozen=True)
@@ -43,28 +47,82 @@ class Tool:
 
 @dataclass(frozen=True)
 class Agent:
-    """A named definition: instructions, model, tools, limits.
+    """A named definition: instructions, model, tools, limits. What a prompt's `options` say counts before it.
 
-    `model` None means the model of the settings. `options` goes to the provider as it is (temperature, max_tokens …).
+    `instructions` is the text of a system message, or of several. `model` None means the model of the settings;
+    `provider/model` names a provider of the settings. `options` goes to the provider as it is (temperature, max_tokens …).
+    Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
+    last. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
+    may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
+    turn fails.
     """
 
     name: str
-    instructions: str = "You are a helpful assistant."
+    instructions: str | Sequence[str] = "You are a helpful assistant."
     description: str = ""
     model: str | None = None
     tools: tuple[Tool, ...] = ()
     max_steps: int = 10  # model calls in one turn; the last one is made without tools
+    max_tokens: int | None = None  # of all model calls in one turn, read and written
+    max_seconds: float | None = None  # from the first model call of a turn; one that runs then is cut
+    max_repeats: int | None = 5  # times that one turn may make the very same call
+    max_failing_steps: int | None = 5  # in a row, in each of which every tool failed
     recent_messages: int = 100
     options: dict[str, Any] = field(default_factory=dict)
+    busy_mode: Mode = "queue"
+    prepare_step: PrepareStep | None = None
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
             raise ValueError(f"agent {self.name!r}: a name is 1 to 64 letters, digits, _, . and -")
-        if not 1 <= self.max_steps <= ids.MAX_STEPS:
-            raise ValueError(f"agent {self.name!r}: max_steps must be 1 to {ids.MAX_STEPS}, not {self.max_steps}")
-        names = [tool.name for tool in self.tools]
-        if len(names) != len(set(names)):
-            raise ValueError(f"agent {self.name!r}: two tools have the same name")
+        for problem in self._problems():
+            raise ValueError(f"agent {self.name!r}: {problem}")
 
     def tool(self, name: str) -> Tool | None:
         return next((tool for tool in self.tools if tool.name == name), None)
+
+    def only(self, names: Sequence[str]) -> tuple[Tool, ...]:
+        """The tools of these names, in the agent's order. Raises: ValueError for a name that is none of them."""
+        known = [tool.name for tool in self.tools]
+        for name in names:
+            if name not in known:
+                raise ValueError(
+                    f"agent {self.name!r} has no tool {name!r}; its tools are: {', '.join(known) or 'none'}"
+                )
+        return tuple(tool for tool in self.tools if tool.name in names)
+
+    def _problems(self) -> Iterator[str]:
+        if not (isinstance(self.instructions, str) or all(isinstance(text, str) for text in self.instructions)):
+            yield "instructions are a text or a list of texts"
+        names = [tool.name for tool in self.tools]
+        if len(names) != len(set(names)):
+            yield "two tools have the same name"
+        if self.busy_mode not in get_args(Mode):
+            yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
+        yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)
+        yield from _out_of("recent_messages", self.recent_messages, 0, MOST_RECENT)
+        yield from _out_of("max_tokens", self.max_tokens, 1, 10**12)
+        yield from _out_of("max_seconds", self.max_seconds, 0.001, LONGEST_TURN_S)
+        yield from _out_of("max_repeats", self.max_repeats, 2, 10**6)
+        yield from _out_of("max_failing_steps", self.max_failing_steps, 1, ids.MAX_STEPS)
+
+
+def with_options(agent: Agent, options: PromptOptions) -> Agent:
+    """The agent as a prompt wants it: each option that is given replaces the agent's as a whole.
+
+    Raises: InputRefusedError: If a tool is named that the agent does not have.
+    """
+    given = {name: value for name in type(options).model_fields if (value := getattr(options, name)) is not None}
+    if "settings" in given:
+        given["options"] = given.pop("settings")
+    if "tools" in given:
+        try:
+            given["tools"] = agent.only(given["tools"])
+        except ValueError as error:
+            raise InputRefusedError(f"options.tools: {error}") from None
+    return replace(agent, **given)
+
+
+def _out_of(name: str, value: float | None, least: float, most: float) -> Iterator[str]:
+    if value is not None and not least <= value <= most:
+        yield f"{name} must be {least:g} to {most:g}, not {value}"

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal, cast
 
+from domain.content import Part
 from domain.messages import Message, ToolCall
 
 TOKENS_PER_MESSAGE = 8
+TOKENS_PER_IMAGE = 2_500  # on the safe side: what gpt-5-mini takes for the largest
 # On the safe side: a small model takes a token for 1.6 bytes of Chinese, 2.2 of Russian, and each digit or mark of JSON.
 LETTERS_PER_TOKEN, OTHER_BYTES_PER_TOKEN = 3.0, 1.5
 _LETTERS = (string.ascii_letters + " ").encode()
@@ -22,24 +24,29 @@ ChatRole = Literal["system", "user", "assistant", "tool"]
 
 @dataclass(frozen=True)
 class ChatMessage:
-    """A message as a chat model takes it, in no provider's dialect."""
+    """A message as a chat model takes it, in no provider's dialect.
+
+    `parts` are those of a user's message with images, whose texts together are `text`.
+    """
 
     role: ChatRole
     text: str
     tool_calls: Sequence[ToolCall] = ()
     call_id: str | None = None
     name: str | None = None
+    parts: Sequence[Part] = ()
 
 
 def build_context(
-    instructions: str, history: Sequence[Message], running: Sequence[Message], budget_tokens: int
+    instructions: str | Sequence[str], history: Sequence[Message], running: Sequence[Message], budget_tokens: int
 ) -> list[ChatMessage]:
     """The instructions, as many whole recent turns as the budget holds, then the running turn, oldest first.
 
-    A turn that failed is left out, so that one bad turn cannot poison the thread; one that was interrupted shows what was
-    said until then. The running turn is always there, whatever it costs.
+    A turn that failed is left out, so that one bad turn cannot poison the thread; so is one that was replaced, and of one
+    that was made anew all but the last try. One that was interrupted shows what was said until then. The running turn is
+    always there, whatever it costs.
     """
-    system = [ChatMessage("system", instructions)] if instructions.strip() else []
+    system = system_messages(instructions)
     current = list(map(_chat, running))
     left = budget_tokens - sum(map(estimate_tokens, [*system, *current]))
     recent: list[ChatMessage] = []
@@ -54,9 +61,16 @@ def build_context(
     return system + recent + close_calls(current)
 
 
+def system_messages(instructions: str | Sequence[str]) -> list[ChatMessage]:
+    """One for each text that is not blank."""
+    texts = [instructions] if isinstance(instructions, str) else instructions
+    return [ChatMessage("system", text) for text in texts if text.strip()]
+
+
 def estimate_tokens(message: ChatMessage) -> int:
     calls = "".join(call.name + call.arguments for call in message.tool_calls)
-    return text_tokens(message.text + calls) + TOKENS_PER_MESSAGE
+    images = sum(part.type == "image" for part in message.parts)
+    return text_tokens(message.text + calls) + images * TOKENS_PER_IMAGE + TOKENS_PER_MESSAGE
 
 
 def text_tokens(text: str) -> int:
@@ -82,11 +96,21 @@ def close_calls(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 def _whole_turns(history: Sequence[Message]) -> Iterable[list[Message]]:
     for _, rows in groupby(sorted(history, key=lambda m: m.seq), key=lambda m: m.turn):
-        turn = list(rows)
-        if turn[0].role == "user" and turn[0].status in ("answered", "interrupted"):
-            yield turn
+        prompt, *others = rows
+        if prompt.role == "user" and prompt.status in ("answered", "interrupted") and prompt.replaced_by is None:
+            # What a user said belongs to every try at its turn.
+            yield [prompt, *(row for row in others if row.role == "user" or row.branch == prompt.branch)]
 
 
 def _chat(message: Message) -> ChatMessage:
-    role = message.role if message.role in {"assistant", "tool"} else "user"
-    return ChatMessage(cast(ChatRole, role), message.text, tuple(message.tool_calls), message.call_id, message.name)
+    role = cast(ChatRole, message.role if message.role in {"assistant", "tool"} else "user")
+    parts = _parts(message) if role == "user" else []
+    return ChatMessage(role, message.text, tuple(message.tool_calls), message.call_id, message.name, tuple(parts))
+
+
+def _parts(message: Message) -> list[Part]:
+    """The parts that the model is shown; none if a text says it all. A newer release may have stored other kinds."""
+    stored = message.parts or []
+    if not any(part.get("type") == "image" for part in stored):
+        return []
+    return [Part.model_validate(part) for part in stored if part.get("type") in ("text", "image")]

@@ -12,7 +12,10 @@ from domain.messages import ToolCall, Usage
 
 @dataclass(frozen=True)
 class ModelRequest:
-    """One call of a model. `tools` are in the provider's own form (JSON schema); `tool_choice` is auto or none."""
+    """One call of a model. `tools` are in the provider's own form (JSON schema).
+
+    `tool_choice` is auto, required, none or the name of a tool. `model` None is the default of the settings.
+    """
 
     model: str | None
     messages: Sequence[ChatMessage]

@@ -13,7 +13,7 @@ from pydantic import Field
 from domain.agent import Effect
 from domain.content import Content
 from domain.messages import Usage
-from domain.prompts import Prompt, PromptOptions, Refusal, ThreadStart
+from domain.prompts import Mode, Prompt, PromptOptions, Refusal, ThreadStart
 from domain.wire import Wire
 
 MAX_ATTEMPT = 999_999
@@ -87,9 +87,11 @@ class PlannedCall(Wire):
     tool: str
     effect: Effect = "write"  # the safe side, should it ever be missing
     timeout_s: float = 30.0
+    offered: bool = True  # else the model called what it had not been given
 
 
 # stop, length, content_filter …: the model's own words; tool_calls: `plan` comes next;
+# step_limit, token_limit, time_limit, loop: why the turn's last call was its last, see domain.budgets;
 # interrupted: what came so far is in the row, which `close_turn` ends;
 # duplicate, conflict: the prompt's id is taken by an older prompt that said the same, or something else.
 Finish = str
@@ -101,6 +103,7 @@ class StepResult(Wire):
     preview: str = ""
     usage: Usage | None = None
     plan: list[PlannedCall] = Field(default_factory=list)
+    busy_mode: Mode = "queue"  # of prompts that come meanwhile and do not say
 
 
 class ToolRequest(Wire):

@@ -1,0 +1,106 @@
+"""One attempt of one step: what is asked, by whom, of which agent, and how far it has come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from pydantic import ValidationError
+
+from activities.lease import Lease
+from domain import ids
+from domain.agent import Agent, Tool, with_options
+from domain.budgets import Ending, ending
+from domain.errors import InputRefusedError
+from domain.messages import Message, ThreadRecord, ToolCall, preview
+from domain.prompts import PromptOptions
+from domain.steps import PlannedCall, StepRequest
+
+GRACE_S = 30.0  # for a call that begins when the turn's time is nearly or wholly over
+
+
+@dataclass
+class Step:
+    """`see` must come before what depends on the turn so far: the agent as the prompt wants it, limits, the plan."""
+
+    request: StepRequest
+    agent: Agent
+    attempt: int  # fence
+    lease: Lease
+    record: ThreadRecord | None  # of the thread
+    prompt: Message | None = None
+    running: Sequence[Message] = ()  # the turn's rows so far
+    started_at: float = 0.0  # the turn's first model call, seconds since 1970
+    ending: Ending | None = None  # why this call is the turn's last, if a limit makes it so
+    offered: tuple[Tool, ...] = ()  # to the model in this call
+    joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
+    text: str = ""  # of the answer, as far as it has come
+
+    @cached_property
+    def answer_id(self) -> str:
+        return self.answer_of(self.request.step)
+
+    @cached_property
+    def prompt_row_id(self) -> str:
+        return ids.message_id(self.request.thread, self.request.prompt_id, "prompt")  # of every branch
+
+    def answer_of(self, step: int) -> str:
+        request = self.request
+        return ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=step)
+
+    def results_of(self, answer: Message) -> list[str]:
+        """The ids of the results of the calls that an earlier step planned."""
+        request, plan = self.request, (answer.result or {}).get("plan", [])
+        place = {"branch": request.branch, "step": answer.step}
+        return [ids.message_id(request.thread, request.prompt_id, f"tool:{i}", **place) for i in range(len(plan))]
+
+    def see(self, running: Sequence[Message], created_at: float, now: float) -> None:
+        """Take in the turn so far; `created_at` is this step's own row's.
+
+        What a turn did before its end, if it is gone on with after that, does not count for its limits.
+        Raises: InputRefusedError if the prompt's options cannot be used.
+        """
+        self.running = running
+        self.prompt = next(row for row in running if row.id == self.prompt_row_id)
+        self.agent = with_options(self.agent, _options(self.prompt))
+        done = [row for row in running if row.role != "user" and row.step >= self.prompt.from_step]
+        self.started_at = min([created_at, *(row.created_at for row in done if row.role == "assistant")])
+        self.ending = ending(self.agent, done, now - self.started_at)
+
+    @property
+    def last(self) -> bool:
+        """No tools are run after this step."""
+        first = self.prompt.from_step if self.prompt else 0
+        return self.ending is not None or self.request.step + 1 >= min(ids.MAX_STEPS, first + self.agent.max_steps)
+
+    def call_timeout_s(self, now: float) -> float | None:
+        """How long the model call may take before it is cut."""
+        limit = self.agent.max_seconds
+        return None if limit is None else max(self.started_at + limit - now, min(GRACE_S, limit / 2))
+
+    def given_up(self, now: float) -> bool:
+        """The turn's time is over twice: a model that is not available is not waited for any longer."""
+        return self.agent.max_seconds is not None and now - self.started_at >= 2 * self.agent.max_seconds
+
+    def plan(self, calls: Sequence[ToolCall]) -> list[PlannedCall]:
+        return [_planned(self.offered, call) for call in calls]
+
+    def event(self, **data: Any) -> dict[str, Any]:
+        """The data of an event of this step."""
+        return {"turn": self.request.turn, "attempt": self.attempt, "agent": self.request.agent} | data
+
+
+def _options(prompt: Message) -> PromptOptions:
+    try:
+        return PromptOptions.model_validate(prompt.options or {})
+    except ValidationError as error:  # of another release
+        raise InputRefusedError(f"options: {preview(str(error))}") from None
+
+
+def _planned(offered: Sequence[Tool], call: ToolCall) -> PlannedCall:
+    tool = next((tool for tool in offered if tool.name == call.name), None)
+    if tool is None:  # run_tool tells the model so
+        return PlannedCall(call_id=call.call_id, tool=preview(call.name, 64), effect="read", offered=False)
+    return PlannedCall(call_id=call.call_id, tool=tool.name, effect=tool.effect, timeout_s=tool.timeout_s)

@@ -1,0 +1,99 @@
+"""An answer as it comes: its pieces go out live and are saved about once a second."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from contextlib import aclosing
+
+import structlog
+
+from activities.deltas import DeltaWriter
+from activities.failures import retry_delay
+from activities.ports import ChatModel, EventLog, Store
+from activities.step import Step
+from domain.errors import ModelRefusedError, ModelUnavailableError, SupersededError
+from domain.model import Completion, ModelRequest
+from domain.steps import attempt_of
+
+PARTIAL_EVERY_S = 1.0
+MAX_CUT_OFF = 20  # attempts in which an answer had begun: each may have been paid for
+
+log = structlog.get_logger()
+
+
+class AnswerStream:
+    """Model calls of steps, over the ports it is given."""
+
+    def __init__(self, store: Store, events: EventLog, model: ChatModel, clock: Callable[[], float]) -> None:
+        self._store = store
+        self._events = events
+        self._model = model
+        self._clock = clock
+
+    async def read(self, step: Step, call: ModelRequest) -> Completion:
+        """The whole answer; cut, with what was said until then, if the turn's time is over.
+
+        Raises: ModelUnavailableError, ModelRefusedError, SupersededError.
+        """
+        started = step.event(message_id=step.answer_id, step=step.request.step)
+        await self._events.publish(step.request.thread, "message.started", started)
+        log.info("model.called", message_id=step.answer_id, messages=len(call.messages), agent=step.agent.name)
+        step.text = ""
+        limit = asyncio.timeout(step.call_timeout_s(self._clock()))
+        try:
+            async with limit:
+                return await self._pieces(step, call)
+        except TimeoutError:
+            if not limit.expired():
+                raise
+            log.info("model.cut", message_id=step.answer_id, max_seconds=step.agent.max_seconds)
+            return Completion(step.text, (), "time_limit", call.model or "", None, {})
+        except ModelUnavailableError as error:
+            self._give_up(step, error)
+            await self._tell_retry(step, error)
+            raise
+
+    async def _pieces(self, step: Step, call: ModelRequest) -> Completion:
+        saved_at = time.monotonic()
+        async with aclosing(self._model.stream(call)) as pieces, self._deltas(step) as deltas:
+            async for piece in pieces:
+                step.lease.check()
+                if isinstance(piece, Completion):
+                    return piece
+                step.text += piece.text
+                await deltas.add(piece.text)
+                if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
+                    await self._save_partial(step)
+                    saved_at = time.monotonic()
+        raise ModelUnavailableError("the model's stream ended without an end")
+
+    def _deltas(self, step: Step) -> DeltaWriter:
+        thread, message = step.request.thread, {"message_id": step.answer_id, "attempt": step.attempt}
+
+        async def publish(text: str) -> None:
+            await self._events.publish(thread, "message.delta", message | {"text": text})
+
+        return DeltaWriter(publish)
+
+    async def _save_partial(self, step: Step) -> None:
+        row = await self._store.amend(step.answer_id, step.attempt, {"text": step.text, "updated_at": self._clock()})
+        if row is None or row.attempt != step.attempt:
+            raise SupersededError("a later attempt of this step holds its row")
+
+    def _give_up(self, step: Step, error: ModelUnavailableError) -> None:
+        """Raises: ModelRefusedError if it is not to be tried again."""
+        if step.text and attempt_of(step.attempt) >= MAX_CUT_OFF:
+            raise ModelRefusedError(f"The answer was cut off {MAX_CUT_OFF} times, the last time so: {error}") from error
+        if step.given_up(self._clock()):
+            limit = step.agent.max_seconds
+            raise ModelRefusedError(
+                f"The turn may take {limit:g} s (max_seconds) and took twice that: {error}"
+            ) from error
+
+    async def _tell_retry(self, step: Step, error: ModelUnavailableError) -> None:
+        wait_s = round(retry_delay(error), 1)
+        log.warning("model.unavailable", error=str(error), attempt=attempt_of(step.attempt), retry_in_s=wait_s)
+        data = step.event(message_id=step.answer_id, error=str(error), retry_in_s=wait_s)
+        await self._events.publish(step.request.thread, "model.retrying", data)
