@@ -13,7 +13,7 @@ import openai
 from openai import AsyncOpenAI, AsyncStream
 
 from adapters.openai_answer import Answer
-from adapters.openai_errors import VENDOR_ERRORS, ErrorWords
+from adapters.openai_errors import VENDOR_ERRORS, ErrorWords, SettingNames
 from adapters.openai_request import arguments_of
 from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError
 from domain.model import Completion, ModelRequest, TextDelta
@@ -46,17 +46,18 @@ class OpenAIChat:
         api_key: str,
         default_model: str,
         timeouts: Timeouts | None = None,
+        names: SettingNames | None = None,
         http_client: httpx2.AsyncClient | None = None,
     ) -> None:
-        """`api_key` may be empty; a `http_client` is closed with this.
+        """`api_key` may be empty; `names` are what errors call the settings; a `http_client` is closed with this.
 
         Raises: SetupError: If the address or the key cannot be used as it is written.
         """
         api_key = api_key.strip()
-        _check(base_url, api_key)
+        _check(base_url, api_key, names or SettingNames())
         self._timeouts = timeouts or Timeouts()
         self._default_model = default_model
-        self._words = ErrorWords(base_url, api_key, self._timeouts.connect_s)
+        self._words = ErrorWords(base_url, api_key, self._timeouts.connect_s, names)
         self._client = AsyncOpenAI(
             base_url=base_url,
             api_key=api_key or NO_KEY,
@@ -98,10 +99,10 @@ class OpenAIChat:
         try:
             async with asyncio.timeout(self._timeouts.connect_s + PROBE_S):
                 response = await self._client.models.with_raw_response.list()
-                return _model_ids(response.http_response)
+                return _model_ids(response.http_response, self._words.names.url)
         except TimeoutError:
             raise ModelUnavailableError(
-                f"The model at {self._words.url} (OPENAI_BASE_URL) did not answer within {PROBE_S:g} s"
+                f"The model at {self._words.url} ({self._words.names.url}) did not answer within {PROBE_S:g} s"
             ) from None
         except VENDOR_ERRORS as error:
             if isinstance(error, openai.APIStatusError) and error.status_code in _NO_SUCH_ROUTE:
@@ -183,15 +184,15 @@ class _Watch:
         return self._start + limit, f"The model's answer took over {limit:g} s (EVERTHREAD_MODEL_CALL_TIMEOUT_S)"
 
 
-def _check(base_url: str, api_key: str) -> None:
+def _check(base_url: str, api_key: str, names: SettingNames) -> None:
     try:
         url = httpx2.URL(base_url)
     except httpx2.InvalidURL:
         url = httpx2.URL()
     if url.scheme not in {"http", "https"} or not url.host:
-        raise SetupError("OPENAI_BASE_URL is not an address: it looks like http://127.0.0.1:11434/v1")
+        raise SetupError(f"{names.url} is not an address: it looks like http://127.0.0.1:11434/v1")
     if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        raise SetupError("OPENAI_API_KEY has a character that no key has, such as a space or a quote: copy it again")
+        raise SetupError(f"{names.key} has a character that no key has, such as a space or a quote: copy it again")
 
 
 def _http_client(base_url: str) -> httpx2.AsyncClient:
@@ -199,12 +200,12 @@ def _http_client(base_url: str) -> httpx2.AsyncClient:
     return openai.DefaultAsyncHttpxClient(trust_env=httpx2.URL(base_url).host not in _LOOPBACK)
 
 
-def _model_ids(response: httpx2.Response) -> list[str]:
+def _model_ids(response: httpx2.Response, setting: str) -> list[str]:
     """Raises: ModelRefusedError: If what answers is no API."""
     try:
         body = response.json()
     except ValueError:
-        raise ModelRefusedError("OPENAI_BASE_URL leads to a web page, not to a model: it usually ends in /v1") from None
+        raise ModelRefusedError(f"{setting} leads to a web page, not to a model: it usually ends in /v1") from None
     rows = body.get("data") if isinstance(body, dict) else None
     ids = [row.get("id") for row in rows or [] if isinstance(row, dict)]
     return [model_id for model_id in ids if isinstance(model_id, str)]

@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import httpx2
@@ -24,16 +25,26 @@ VENDOR_ERRORS = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, Value
 
 _RETRIED = (408, 409, 429)
 _HINTS = {
-    401: "Check OPENAI_API_KEY.",
-    403: "Check what the key in OPENAI_API_KEY is allowed to do.",
-    404: "Check EVERTHREAD_MODEL (or the agent's model) and OPENAI_BASE_URL.",
+    401: "Check {key}.",
+    403: "Check what the key in {key} is allowed to do.",
+    404: "Check {model} and {url}.",
 }
+
+
+@dataclass(frozen=True)
+class SettingNames:
+    """What the settings of an endpoint are called, for the remedy in an error."""
+
+    url: str = "OPENAI_BASE_URL"
+    key: str = "OPENAI_API_KEY"
+    model: str = "EVERTHREAD_MODEL (or the agent's model)"
 
 
 class ErrorWords:
     """Translates the errors of one endpoint. No text it makes contains the key."""
 
-    def __init__(self, base_url: str, api_key: str, connect_s: float) -> None:
+    def __init__(self, base_url: str, api_key: str, connect_s: float, names: SettingNames | None = None) -> None:
+        self.names = names or SettingNames()
         self._secrets = [api_key] if len(api_key) >= SHORTEST_SECRET else []
         self._connect_s = connect_s
         url = httpx2.URL(base_url)
@@ -71,7 +82,7 @@ class ErrorWords:
         body = _json(text)
         if isinstance(body, dict) and body.get("error"):
             return self.of_event(body["error"])
-        words = f"{self.url} answered with {kind} instead of a stream of chunks. Check OPENAI_BASE_URL."
+        words = f"{self.url} answered with {kind} instead of a stream of chunks. Check {self.names.url}."
         return ModelRefusedError(words)
 
     def _of_status(self, error: openai.APIStatusError) -> ModelError:
@@ -81,7 +92,7 @@ class ErrorWords:
             return ModelUnavailableError(f"{sentence} (HTTP {status})", retry_after_s(error.response.headers))
         if _is_too_long(error.body, sentence):
             return ContextTooLongError(f"{sentence} (HTTP {status})")
-        hint = f" {_HINTS[status]}" if status in _HINTS else ""
+        hint = f" {_HINTS[status].format_map(vars(self.names))}" if status in _HINTS else ""
         return ModelRefusedError(f"{sentence} (HTTP {status}){hint}")
 
     def _of_connection(self, error: Exception, *, started: bool) -> ModelError:
@@ -92,7 +103,8 @@ class ErrorWords:
         why = str(cause or "") or type(cause or error).__name__
         if started:
             return ModelUnavailableError(self._clean(f"The connection broke in the middle of the answer: {why}"))
-        return ModelUnavailableError(self._clean(f"The model at {self.url} (OPENAI_BASE_URL) cannot be reached: {why}"))
+        where = f"{self.url} ({self.names.url})"
+        return ModelUnavailableError(self._clean(f"The model at {where} cannot be reached: {why}"))
 
     def _of_piece(self, error: Exception) -> ModelError:
         """An error of one piece of a stream: it tells of one, or it cannot be read."""

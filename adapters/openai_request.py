@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from domain.content import Part
 from domain.context import ChatMessage
 from domain.errors import ModelRefusedError
 from domain.messages import ToolCall, mend_text
@@ -15,6 +16,7 @@ from domain.model import ModelRequest
 _SENDING = {"extra_headers": "headers", "extra_query": "params"}
 # What the adapter decides by itself; `n` would pay for answers that nobody sees.
 _OURS = frozenset({"messages", "model", "n", "stream", "stream_options", "timeout", "tool_choice", "tools"})
+_CHOICES = ("auto", "required", "none")
 LONGEST_NAME = 64  # characters of a function's name
 
 
@@ -25,7 +27,8 @@ def arguments_of(request: ModelRequest, default_model: str) -> dict[str, Any]:
     """
     if taken := sorted(_OURS & request.options.keys()):
         raise ModelRefusedError(
-            f"The option {taken[0]} cannot be set: Everthread sets it. Remove it from the agent's options."
+            f"The option {taken[0]} cannot be set: Everthread sets it. Remove it from the agent's options, "
+            "or from the prompt's settings."
         )
     options = dict(request.options)
     sending = {ours: options.pop(theirs) for theirs, ours in _SENDING.items() if theirs in options}
@@ -37,17 +40,29 @@ def arguments_of(request: ModelRequest, default_model: str) -> dict[str, Any]:
         "stream_options": {"include_usage": True},
     }
     if request.tools:  # an empty list is refused, and so is a choice without tools
-        body |= {"tools": list(request.tools), "tool_choice": request.tool_choice}
+        body |= {"tools": list(request.tools), "tool_choice": _choice(request.tool_choice)}
     return {"body": body, "options": sending}
 
 
+def _choice(choice: str) -> str | dict[str, Any]:
+    return choice if choice in _CHOICES else {"type": "function", "function": {"name": choice}}
+
+
 def _message(message: ChatMessage) -> dict[str, Any]:
+    if message.parts:
+        return {"role": message.role, "content": list(map(_part, message.parts))}
     text = mend_text(message.text)  # half a character cannot be sent as UTF-8
     if message.role == "tool":
         return {"role": "tool", "tool_call_id": message.call_id or "", "content": text}
     if not message.tool_calls:
         return {"role": message.role, "content": text}
     return {"role": message.role, "content": text or None, "tool_calls": [_call(call) for call in message.tool_calls]}
+
+
+def _part(part: Part) -> dict[str, Any]:
+    if part.type == "image":
+        return {"type": "image_url", "image_url": {"url": part.url}}
+    return {"type": "text", "text": part.text}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

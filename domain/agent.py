@@ -110,17 +110,17 @@ class Agent:
 def with_options(agent: Agent, options: PromptOptions) -> Agent:
     """The agent as a prompt wants it: each option that is given replaces the agent's as a whole.
 
-    Raises: InputRefusedError: If a tool is named that the agent does not have.
+    Raises: InputRefusedError: If a tool is named that the agent does not have, or a limit is out of bounds.
     """
     given = {name: value for name in type(options).model_fields if (value := getattr(options, name)) is not None}
     if "settings" in given:
         given["options"] = given.pop("settings")
-    if "tools" in given:
-        try:
+    try:
+        if "tools" in given:
             given["tools"] = agent.only(given["tools"])
-        except ValueError as error:
-            raise InputRefusedError(f"options.tools: {error}") from None
-    return replace(agent, **given)
+        return replace(agent, **given)
+    except ValueError as error:
+        raise InputRefusedError(f"options of the prompt: {error}") from None
 
 
 def _out_of(name: str, value: float | None, least: float, most: float) -> Iterator[str]:

@@ -6,20 +6,22 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
-from runtime.settings import Settings
+from runtime.settings import Provider, Settings
 
 OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_MODEL = "gpt-5-mini"
 LOCAL_MODEL = "smollm2-135m-instruct"
 DEMO_MODEL = "scripted"
-CONTEXT_TOKENS = {"openai": 32_000, "compatible": 8_000, "local": 3_000, "demo": 8_000}
+CONTEXT_TOKENS = {"openai": 32_000, "compatible": 8_000, "provider": 8_000, "local": 3_000, "demo": 8_000}
+
+Kind = Literal["openai", "compatible", "provider", "local", "demo"]
 
 
 @dataclass(frozen=True)
 class ModelChoice:
     """`base_url` None: of a child that is still to be started. `name` None: the first that the server lists."""
 
-    kind: Literal["openai", "compatible", "local", "demo"]
+    kind: Kind
     base_url: str | None
     api_key: str
     name: str | None
@@ -40,6 +42,8 @@ class ModelChoice:
                 return "OpenAI, because OPENAI_API_KEY is set; EVERTHREAD_MODEL chooses another"
             case "compatible":
                 return f"at {self._address}, because OPENAI_BASE_URL is set; EVERTHREAD_MODEL chooses another"
+            case "provider":
+                return f"at {self._address}, because EVERTHREAD_MODEL names it, of EVERTHREAD_PROVIDERS"
             case "local":
                 return f"on this machine and toy-sized: it chats, it cannot use tools. Better: {better}"
             case "demo":
@@ -54,12 +58,22 @@ def choose_model(settings: Settings, *, demo: bool) -> ModelChoice:
         return _choice(settings, "compatible", settings.openai_base_url, key or "none", settings.model)
     if key:
         return _choice(settings, "openai", OPENAI_URL, key, settings.model or DEFAULT_MODEL)
+    if (named := provider_of(settings)) is not None:
+        _, provider, name = named
+        return _choice(settings, "provider", provider.base_url, provider.api_key.get_secret_value(), name)
     return _choice(settings, "local", None, "none", LOCAL_MODEL)
+
+
+def provider_of(settings: Settings) -> tuple[str, Provider, str] | None:
+    """The provider that EVERTHREAD_MODEL names before its first `/`, and the model behind it; None if it names none."""
+    prefix, _, name = (settings.model or "").partition("/")
+    provider = (settings.providers or {}).get(prefix)
+    return (prefix, provider, name) if provider is not None and name else None
 
 
 def _choice(
     settings: Settings,
-    kind: Literal["openai", "compatible", "local", "demo"],
+    kind: Kind,
     base_url: str | None,
     api_key: str,
     name: str | None,

@@ -3,10 +3,22 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Self
+from typing import Annotated, Any, Self
 
-from pydantic import AliasChoices, Field, SecretStr, ValidationError, model_validator
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings.exceptions import SettingsError as UnreadableError
+
+PROVIDERS_FORM = '{"groq": {"base_url": "https://…/v1", "api_key": "…"}}'
+
+
+class Provider(BaseModel):
+    """An OpenAI-compatible endpoint that models are named by: `<provider>/<model>`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    base_url: str
+    api_key: SecretStr = SecretStr("")
 
 
 class Settings(BaseSettings):
@@ -25,6 +37,7 @@ class Settings(BaseSettings):
     openai_api_key: SecretStr | None = Field(None, validation_alias=AliasChoices("OPENAI_API_KEY"))
     openai_base_url: str | None = Field(None, validation_alias=AliasChoices("OPENAI_BASE_URL"))
     model: str | None = None
+    providers: dict[Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")], Provider] | None = None
     model_connect_timeout_s: float = Field(5.0, gt=0, le=60)
     model_first_token_timeout_s: float = Field(60.0, gt=0, le=3000)
     model_chunk_timeout_s: float = Field(30.0, gt=0, le=3000)
@@ -66,6 +79,8 @@ def load() -> Settings:
     """Raises: SettingsError."""
     try:
         return Settings()
+    except UnreadableError:
+        raise SettingsError(f"EVERTHREAD_PROVIDERS is no JSON such as {PROVIDERS_FORM} (see .env.example)") from None
     except ValidationError as error:
         raise SettingsError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
 
@@ -74,5 +89,8 @@ def _sentence(problem: Any) -> str:
     if not problem["loc"]:  # of several fields; the message names them
         return str(problem["ctx"]["error"])
     field = str(problem["loc"][0])
+    if field == "providers":  # the value may hold a key
+        where = ".".join(str(part) for part in problem["loc"][1:])
+        return f"EVERTHREAD_PROVIDERS: {where}: {problem['msg']}; it looks like {PROVIDERS_FORM} (see .env.example)"
     name = field if field.isupper() else f"EVERTHREAD_{field.upper()}"
     return f"{name}: {problem['msg']}, not {str(problem['input'])[:60]!r} (see .env.example)"

@@ -27,11 +27,13 @@ from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.reopening import ReopeningActivities
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
+from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
+from adapters.openai_errors import SettingNames
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError
 from domain.messages import preview
 from runtime import temporal
-from runtime.model_choice import ModelChoice
+from runtime.model_choice import ModelChoice, provider_of
 from runtime.settings import Settings
 from workflows import attributes
 from workflows.thread import AgentThread
@@ -104,8 +106,11 @@ def version(settings: Settings) -> dict[str, Any]:
     }
 
 
-async def open_model(settings: Settings, choice: ModelChoice) -> tuple[OpenAIChat, ModelChoice]:
-    """The model, after a look whether it is there, and the choice with its name. Raises: SetupError with the remedy."""
+async def open_model(settings: Settings, choice: ModelChoice) -> tuple[ModelRouter, ModelChoice]:
+    """The models, after a look whether the default is there, and the choice with its name.
+
+    Raises: SetupError with the remedy.
+    """
     model = _model(settings, choice)
     names = await _probe(model)
     if choice.name is None:
@@ -114,7 +119,28 @@ async def open_model(settings: Settings, choice: ModelChoice) -> tuple[OpenAICha
         await model.close()
         choice = replace(choice, name=next((name for name in names if _chats(name)), names[0]))
         model = _model(settings, choice)
-    return model, choice
+    return _router(settings, choice, model), choice
+
+
+def _router(settings: Settings, choice: ModelChoice, default: OpenAIChat) -> ModelRouter:
+    """Before the default, the providers that are set up; `openai` is one by its key alone."""
+    if choice.kind == "demo":
+        return ModelRouter(default)
+    providers = {"openai": default} if choice.kind == "openai" else {}
+    for name, provider in (settings.providers or {}).items():
+        providers[name] = OpenAIChat(
+            base_url=provider.base_url,
+            api_key=provider.api_key.get_secret_value(),
+            default_model="",
+            timeouts=_timeouts(settings),
+            names=_names_of(name),
+        )
+    return ModelRouter(default, providers, settings.model)
+
+
+def _names_of(provider: str) -> SettingNames:
+    setting = f"{provider} of EVERTHREAD_PROVIDERS"
+    return SettingNames(url=setting, key=setting, model="the model's name")
 
 
 def _chats(name: str) -> bool:
@@ -123,14 +149,22 @@ def _chats(name: str) -> bool:
 
 
 def _model(settings: Settings, choice: ModelChoice) -> OpenAIChat:
-    timeouts = Timeouts(
+    named = provider_of(settings) if choice.kind == "provider" else None
+    return OpenAIChat(
+        base_url=choice.base_url or "",
+        api_key=choice.api_key,
+        default_model=choice.name or "",
+        timeouts=_timeouts(settings),
+        names=_names_of(named[0]) if named else None,
+    )
+
+
+def _timeouts(settings: Settings) -> Timeouts:
+    return Timeouts(
         connect_s=settings.model_connect_timeout_s,
         first_token_s=settings.model_first_token_timeout_s,
         between_chunks_s=settings.model_chunk_timeout_s,
         whole_call_s=settings.model_call_timeout_s,
-    )
-    return OpenAIChat(
-        base_url=choice.base_url or "", api_key=choice.api_key, default_model=choice.name or "", timeouts=timeouts
     )
 
 
@@ -142,7 +176,7 @@ async def _probe(model: OpenAIChat) -> list[str]:
             raise SetupError(str(error)) from error
         except ModelUnavailableError as error:
             if not left:
-                raise SetupError(f"{error}. Start it, or change OPENAI_BASE_URL") from error
+                raise SetupError(f"{error}. Start it, or change its address") from error
             await asyncio.sleep(0.5)
     raise AssertionError
 
