@@ -62,7 +62,7 @@ def _message(message: ChatMessage) -> dict[str, Any]:
 def _part(part: Part) -> dict[str, Any]:
     if part.type == "image":
         return {"type": "image_url", "image_url": {"url": part.url}}
-    return {"type": "text", "text": part.text}
+    return {"type": "text", "text": mend_text(part.text)}
 
 
 def _call(call: ToolCall) -> dict[str, Any]:

@@ -110,7 +110,7 @@ def _chat(message: Message) -> ChatMessage:
 
 def _parts(message: Message) -> list[Part]:
     """The parts that the model is shown; none if a text says it all. A newer release may have stored other kinds."""
-    stored = message.parts or []
+    stored = [part for part in message.parts or [] if part.get("type") != "text" or part.get("text")]
     if not any(part.get("type") == "image" for part in stored):
         return []
     return [Part.model_validate(part) for part in stored if part.get("type") in ("text", "image")]

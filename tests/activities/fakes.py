@@ -11,9 +11,15 @@ from typing import Any
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from activities.model import ModelActivities
+from domain import ids
+from domain.agent import Agent
 from domain.messages import Message, ToolCall, Usage
 from domain.model import Completion, ModelRequest, TextDelta
-from tests.system import WatchedStore
+from domain.prompts import Prompt
+from domain.steps import StepRequest, StepResult
+from tests.agents import Workbench
+from tests.system import Pulse, RecordedEvents, WatchedStore
 
 
 def attempt(number: int = 1, *, heartbeat_timeout_s: float | None = 5.0) -> ActivityEnvironment:
@@ -66,6 +72,91 @@ class FakeModel:
 
 
 PAUSE = object()
+PROMPT = Prompt(id="p", content="Hi", author="Ada")
+
+
+class Catalog:
+    """activities.ports.Catalog over the test's agents."""
+
+    default = "assistant"
+
+    def __init__(self, *agents: Agent) -> None:
+        self._agents = {agent.name: agent for agent in [*Workbench().agents(), *agents]}
+
+    def agent(self, name: str) -> Agent:
+        return self._agents[name]
+
+    def names(self) -> list[str]:
+        return list(self._agents)
+
+
+class Steps:
+    """The activities over one store, each attempt with a model of its own."""
+
+    def __init__(self, store: WatchedStore, thread: str) -> None:
+        self.store, self.thread = store, thread
+        self.events = RecordedEvents(Pulse())
+        self.agents: list[Agent] = []  # beside the workbench's
+        self.now = 1_000.0
+        self.asked: list[ModelRequest] = []  # of the last step
+
+    def call(self, model: FakeModel, budget: int = 8_000) -> Any:
+        catalog = Catalog(*self.agents)
+        activities = ModelActivities(
+            self.store, self.events, model, catalog, budget_tokens=budget, clock=lambda: self.now
+        )
+        return activities.call_model
+
+    def request(self, **fields: Any) -> StepRequest:
+        known = {"thread": self.thread, "epoch": 1, "prompt_id": "p", "turn": 1, "agent": "assistant", "prompt": PROMPT}
+        return StepRequest.model_validate(known | fields)
+
+    @property
+    def answer_id(self) -> str:
+        return ids.message_id(self.thread, "p", "answer")
+
+    async def answer(self) -> Message:
+        [row] = await self.store.get([self.answer_id])
+        return row
+
+    async def prompt(self) -> Message:
+        [row] = await self.store.get([ids.message_id(self.thread, "p", "prompt")])
+        return row
+
+    def finished(self) -> int:
+        return len(self.events.of(self.thread, "message.finished"))
+
+    # --- one step after another
+
+    async def ask(self, agent: Agent, *script: Any, number: int = 1, **request: Any) -> StepResult:
+        """One step of the agent, whose last request is then in `asked`."""
+        self.agents = [agent]
+        model = FakeModel(list(script) or [completion()])
+        result: StepResult = await run(number, self.call(model), self.request(agent=agent.name, **request))
+        self.asked = model.requests
+        return result
+
+    async def later(self, agent: Agent, step: int, *script: Any, **request: Any) -> StepResult:
+        """A step behind another one."""
+        return await self.ask(agent, *script, step=step, prompt=None, **request)
+
+    async def ran(self, step: int, status: str = "complete", index: int = 0) -> None:
+        """The result of a call that the step planned, as run_tool saves it."""
+        [planned] = await self.store.get([ids.message_id(self.thread, "p", "answer", step=step)])
+        result = Message(
+            id=ids.message_id(self.thread, "p", f"tool:{index}", step=step),
+            thread=self.thread,
+            prompt_id="p",
+            slot=f"tool:{index}",
+            role="tool",
+            turn=1,
+            step=step,
+            seq=ids.seq(1, step, ids.TOOL_ORDINAL + index),
+            status=status,
+            call_id=planned.tool_calls[index].call_id,
+            text="I see.",
+        )
+        await self.store.insert([result])
 
 
 class LaggingStore(WatchedStore):
@@ -80,3 +171,7 @@ class LaggingStore(WatchedStore):
         shown = [row for row in found if row.id not in self.hidden]
         self.hidden -= {row.id for row in found}
         return shown
+
+
+def look(call_id: str = "c", arguments: str = "{}", name: str = "look") -> ToolCall:
+    return ToolCall(call_id=call_id, name=name, arguments=arguments)

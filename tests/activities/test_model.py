@@ -9,65 +9,15 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.model import ModelActivities
 from activities.rows import prompt_row
 from domain import ids
-from domain.agent import Agent
 from domain.errors import ModelRefusedError, ModelUnavailableError
 from domain.messages import Message, ThreadRecord, ToolCall
 from domain.model import Completion
 from domain.prompts import Prompt
-from domain.steps import StepRequest, StepResult, closing_fence, fence
-from tests.activities.fakes import PAUSE, FakeModel, LaggingStore, attempt, completion, failure, run
-from tests.agents import Workbench
-from tests.system import Pulse, RecordedEvents, WatchedStore
-
-PROMPT = Prompt(id="p", content="Hi", author="Ada")
-
-
-class Catalog:
-    """activities.ports.Catalog over the test's agents."""
-
-    default = "assistant"
-
-    def __init__(self) -> None:
-        self._agents = {agent.name: agent for agent in Workbench().agents()}
-
-    def agent(self, name: str) -> Agent:
-        return self._agents[name]
-
-    def names(self) -> list[str]:
-        return list(self._agents)
-
-
-class Steps:
-    """The activities over one store, each attempt with a model of its own."""
-
-    def __init__(self, store: WatchedStore, thread: str) -> None:
-        self.store, self.thread = store, thread
-        self.events = RecordedEvents(Pulse())
-
-    def call(self, model: FakeModel, budget: int = 8_000) -> Any:
-        return ModelActivities(self.store, self.events, model, Catalog(), budget_tokens=budget).call_model
-
-    def request(self, **fields: Any) -> StepRequest:
-        known = {"thread": self.thread, "epoch": 1, "prompt_id": "p", "turn": 1, "agent": "assistant", "prompt": PROMPT}
-        return StepRequest.model_validate(known | fields)
-
-    @property
-    def answer_id(self) -> str:
-        return ids.message_id(self.thread, "p", "answer")
-
-    async def answer(self) -> Message:
-        [row] = await self.store.get([self.answer_id])
-        return row
-
-    async def prompt(self) -> Message:
-        [row] = await self.store.get([ids.message_id(self.thread, "p", "prompt")])
-        return row
-
-    def finished(self) -> int:
-        return len(self.events.of(self.thread, "message.finished"))
+from domain.steps import StepResult, closing_fence, fence
+from tests.activities.fakes import PAUSE, PROMPT, FakeModel, LaggingStore, Steps, attempt, completion, failure, run
+from tests.system import WatchedStore
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from domain import ids
-from domain.context import ChatMessage, build_context, close_calls, estimate_tokens, text_tokens
+from domain.content import Part
+from domain.context import TOKENS_PER_IMAGE, ChatMessage, build_context, close_calls, estimate_tokens, text_tokens
 from domain.messages import Message, ToolCall
 
 INSTRUCTIONS = "Be brief."
@@ -30,9 +31,14 @@ def row(turn: int, step: int, ordinal: int, role: Any, **fields: Any) -> Message
 
 @st.composite
 def turns(draw: st.DrawFn, turn: int, status: str = "answered") -> list[Message]:
-    """The rows of one turn: a prompt, then steps of an answer and the results of its calls, some of them lost."""
+    """The rows of one turn: a prompt, then steps of an answer and the results of its calls, some of them lost.
+
+    Before some steps another prompt joined.
+    """
     rows = [row(turn, 0, ids.PROMPT_ORDINAL, "user", status=status, text=draw(texts))]
     for step in range(draw(st.integers(1, 3))):
+        if step and draw(st.booleans()):
+            rows.append(row(turn, step, 0, "user", status="joined", text=draw(texts)))
         calls = [
             ToolCall(call_id=f"{turn}.{step}.{index}", name="look", arguments=draw(texts))
             for index in range(draw(st.integers(0, 3)))
@@ -90,10 +96,10 @@ def test_the_context_holds_the_newest_whole_turns_that_ended_well(
     good = [prompt.turn for prompt in history if prompt.role == "user" and prompt.status in ENDED_WELL]
     spoken = [message for message in history if message.role != "assistant" or message.text or message.tool_calls]
     messages = build_context(INSTRUCTIONS, history, running, budget)
-    count = sum(message.role == "user" for message in messages) - 1
-    kept = good[len(good) - count :]
-    expected = [message.text for message in [*spoken, *running] if message.turn in [*kept, running[0].turn]]
-    assert [message.text for message in messages[1:] if message.text != NO_RESULT] == expected
+    shown = [message.text for message in messages[1:] if message.text != NO_RESULT]
+    ours = [*good, running[0].turn]
+    newest = [[m.text for m in [*spoken, *running] if m.turn in ours[start:]] for start in range(len(ours))]
+    assert shown in newest
 
 
 @given(conversations(), st.integers(0, 400))
@@ -123,8 +129,9 @@ def test_the_running_turn_is_there_whatever_it_costs(
 def test_with_budget_for_all_every_good_whole_turn_is_there(conversation: tuple[list[Message], list[Message]]) -> None:
     history, running = conversation
     messages = build_context(INSTRUCTIONS, history, running, PLENTY)
-    good = [prompt.text for prompt in history if prompt.role == "user" and prompt.status in ENDED_WELL]
-    assert [message.text for message in messages if message.role == "user"] == [*good, running[0].text]
+    good = [prompt.turn for prompt in history if prompt.role == "user" and prompt.status in ENDED_WELL]
+    said = [row.text for row in [*history, *running] if row.role == "user" and row.turn in [*good, running[0].turn]]
+    assert [message.text for message in messages if message.role == "user"] == said
 
 
 def test_a_failed_turn_does_not_reach_the_model() -> None:
@@ -183,3 +190,79 @@ def test_an_interrupted_turn_shows_what_was_said_until_then() -> None:
 
 def test_an_answer_without_a_word_is_left_out() -> None:
     assert [message.text for message in build_context("", stopped_turn(""), [], PLENTY)] == ["Count!"]
+
+
+def test_instructions_may_be_several_messages() -> None:
+    running = [row(1, 0, 0, "user", status="pending", text="hello")]
+    messages = build_context(["Be brief.", " ", "Be kind."], [], running, PLENTY)
+    assert [(m.role, m.text) for m in messages] == [("system", "Be brief."), ("system", "Be kind."), ("user", "hello")]
+
+
+# --- turns that were replaced, made anew or joined
+
+
+def test_a_turn_that_was_replaced_does_not_reach_the_model() -> None:
+    history = [
+        row(1, 0, 0, "user", status="interrupted", text="one", replaced_by="x"),
+        row(1, 0, 1, "assistant", status="interrupted", text="un"),
+        row(2, 0, 0, "user", status="answered", text="two"),
+        row(2, 0, 1, "assistant", text="due"),
+    ]
+    assert [message.text for message in build_context("", history, [], PLENTY)] == ["two", "due"]
+
+
+def test_of_a_turn_that_was_made_anew_only_the_last_try_reaches_the_model() -> None:
+    history = [
+        row(1, 0, 0, "user", status="answered", text="one", branch=1),
+        row(1, 0, 1, "assistant", text="eins"),
+        row(1, 0, 1, "assistant", text="uno", branch=1, id="other"),
+    ]
+    assert [message.text for message in build_context("", history, [], PLENTY)] == ["one", "uno"]
+
+
+def test_a_prompt_that_joined_a_turn_stands_where_it_came() -> None:
+    call = ToolCall(call_id="c", name="look", arguments="{}")
+    history = [
+        row(1, 0, 0, "user", status="answered", text="Look!", branch=1),
+        row(1, 0, 1, "assistant", tool_calls=[call], branch=1),
+        row(1, 0, 100, "tool", call_id="c", text="I see.", branch=1),
+        row(1, 1, 0, "user", status="joined", text="Quick!"),
+        row(1, 1, 1, "assistant", text="Done.", branch=1),
+    ]
+    texts = [message.text for message in build_context("", history, [], PLENTY)]
+    assert texts == ["Look!", "", "I see.", "Quick!", "Done."]
+
+
+def test_a_turn_of_which_only_a_prompt_that_joined_is_left_does_not_reach_the_model() -> None:
+    history = [row(1, 1, 0, "user", status="joined", text="Quick!"), row(1, 1, 1, "assistant", text="Done.")]
+    assert build_context("", history, [], PLENTY) == []
+
+
+# --- images
+
+IMAGE = {"type": "image", "url": "https://example.com/a.png"}
+WORDS = {"type": "text", "text": "What is this?"}
+
+
+def seen(*parts: dict[str, Any]) -> ChatMessage:
+    [message] = build_context("", [], [row(1, 0, 0, "user", text="What is this?", parts=list(parts))], PLENTY)
+    return message
+
+
+def test_an_image_reaches_the_model_with_its_text() -> None:
+    parts = (Part(type="text", text="What is this?"), Part(type="image", url="https://example.com/a.png"))
+    assert seen(WORDS, IMAGE) == ChatMessage("user", "What is this?", parts=parts)
+
+
+def test_parts_that_are_only_text_reach_the_model_as_a_text() -> None:
+    assert seen(WORDS) == ChatMessage("user", "What is this?")
+
+
+def test_parts_that_say_nothing_or_are_of_a_newer_release_are_left_out() -> None:
+    assert seen({"type": "text", "text": ""}, {"type": "smell", "of": "roses"}, IMAGE).parts == (
+        Part.model_validate(IMAGE),
+    )
+
+
+def test_an_image_takes_room_in_the_context() -> None:
+    assert estimate_tokens(seen(IMAGE, IMAGE)) > 2 * TOKENS_PER_IMAGE
