@@ -6,7 +6,9 @@ from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
+from activities.ports import ChatModel
 from adapters.openai_chat import OpenAIChat, Timeouts
+from adapters.openai_errors import SettingNames
 from domain.context import ChatMessage
 from domain.model import Completion, ModelRequest
 
@@ -16,9 +18,9 @@ HELLO = (ChatMessage("system", "Be kind."), ChatMessage("user", "Hello"))
 
 @asynccontextmanager
 async def chat_with(
-    base_url: str, timeouts: Timeouts | None = None, *, api_key: str = KEY
+    base_url: str, timeouts: Timeouts | None = None, *, api_key: str = KEY, names: SettingNames | None = None
 ) -> AsyncIterator[OpenAIChat]:
-    chat = OpenAIChat(base_url=base_url, api_key=api_key, default_model="gpt-x", timeouts=timeouts)
+    chat = OpenAIChat(base_url=base_url, api_key=api_key, default_model="gpt-x", timeouts=timeouts, names=names)
     try:
         yield chat
     finally:
@@ -29,7 +31,7 @@ def asking(*messages: ChatMessage, **fields: Any) -> ModelRequest:
     return ModelRequest(None, messages or HELLO, **fields)
 
 
-async def ask(chat: OpenAIChat, request: ModelRequest | None = None) -> tuple[list[str], Completion]:
+async def ask(chat: ChatModel, request: ModelRequest | None = None) -> tuple[list[str], Completion]:
     """The deltas and the completion, which must come last and once."""
     deltas: list[str] = []
     completions: list[Completion] = []

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from adapters.openai_chat import OpenAIChat
+from domain.content import Part
 from domain.context import ChatMessage
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError
 from domain.messages import ToolCall as Call
@@ -91,6 +92,30 @@ async def test_a_request_says_what_openai_expects(model: ScriptedModel, chat: Op
         {"role": "assistant", "content": None, "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "a", "content": "noon"},
     ]
+
+
+async def test_images_are_sent_as_parts_and_plain_text_as_it_is(model: ScriptedModel, chat: OpenAIChat) -> None:
+    url = "https://example.com/a.png"
+    parts = [Part(type="text", text="What is this?\ud83d"), Part(type="image", url=url)]
+    await ask(chat, asking(ChatMessage("user", "Hello"), ChatMessage("user", "What is this?", parts=parts)))
+    assert [message["content"] for message in model.requests[0].body["messages"]] == [
+        "Hello",
+        [{"type": "text", "text": "What is this?\ufffd"}, {"type": "image_url", "image_url": {"url": url}}],
+    ]
+
+
+@pytest.mark.parametrize("choice", ["auto", "required", "none"])
+async def test_a_choice_of_tools_is_sent_as_it_is(model: ScriptedModel, chat: OpenAIChat, choice: str) -> None:
+    model.script("ok")
+    await ask(chat, asking(tools=[CLOCK], tool_choice=choice))
+    assert model.requests[0].body["tool_choice"] == choice
+
+
+async def test_the_choice_of_one_tool_names_it(model: ScriptedModel, chat: OpenAIChat) -> None:
+    model.script("ok")
+    await ask(chat, asking(tools=[CLOCK], tool_choice="current_time"))
+    chosen = {"type": "function", "function": {"name": "current_time"}}
+    assert model.requests[0].body["tool_choice"] == chosen
 
 
 async def test_without_tools_neither_tools_nor_a_choice_is_sent(model: ScriptedModel, chat: OpenAIChat) -> None:
