@@ -111,6 +111,7 @@ async def open_model(settings: Settings, choice: ModelChoice) -> tuple[ModelRout
 
     Raises: SetupError with the remedy.
     """
+    providers = _providers(settings, choice)
     model = _model(settings, choice)
     names = await _probe(model)
     if choice.name is None:
@@ -119,23 +120,23 @@ async def open_model(settings: Settings, choice: ModelChoice) -> tuple[ModelRout
         await model.close()
         choice = replace(choice, name=next((name for name in names if _chats(name)), names[0]))
         model = _model(settings, choice)
-    return _router(settings, choice, model), choice
+    own = {"openai": model} if choice.kind == "openai" else {}
+    return ModelRouter(model, own | providers, None if choice.kind == "demo" else settings.model), choice
 
 
-def _router(settings: Settings, choice: ModelChoice, default: OpenAIChat) -> ModelRouter:
-    """Before the default, the providers that are set up; `openai` is one by its key alone."""
-    if choice.kind == "demo":
-        return ModelRouter(default)
-    providers = {"openai": default} if choice.kind == "openai" else {}
-    for name, provider in (settings.providers or {}).items():
-        providers[name] = OpenAIChat(
+def _providers(settings: Settings, choice: ModelChoice) -> dict[str, OpenAIChat]:
+    """Raises: SetupError if one cannot be used as it is written. The demo has none."""
+    found = {} if choice.kind == "demo" else settings.providers or {}
+    return {
+        name: OpenAIChat(
             base_url=provider.base_url,
             api_key=provider.api_key.get_secret_value(),
             default_model="",
             timeouts=_timeouts(settings),
             names=_names_of(name),
         )
-    return ModelRouter(default, providers, settings.model)
+        for name, provider in found.items()
+    }
 
 
 def _names_of(provider: str) -> SettingNames:

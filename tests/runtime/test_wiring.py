@@ -1,0 +1,60 @@
+"""What is built from settings."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+
+from domain.errors import SetupError
+from domain.model import ModelRequest
+from doubles.scripted_model import ScriptedModel
+from runtime.model_choice import ModelChoice
+from runtime.settings import Settings
+from runtime.wiring import open_model
+from tests.adapters.chatting import HELLO, KEY, ask
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[ScriptedModel]:
+    async with ScriptedModel(api_key=KEY).serve() as server:
+        yield server
+
+
+def settings(server: ScriptedModel, **fields: Any) -> Settings:
+    providers = {"mine": {"base_url": server.base_url, "api_key": KEY}}
+    return Settings.model_validate({"openai_api_key": KEY, "providers": providers, "model": None} | fields)
+
+
+async def asked(server: ScriptedModel, kind: Any, *models: str | None, **fields: Any) -> list[tuple[str, str]]:
+    """For each request the model that the endpoint was asked for, and what the completion calls it."""
+    model, _ = await open_model(settings(server, **fields), ModelChoice(kind, server.base_url, KEY, "gpt-x", 8_000))
+    names = [(await ask(model, ModelRequest(name, HELLO)))[1].model for name in models]
+    await model.close()
+    bodies = [request.body for request in server.requests if "messages" in request.body]
+    return list(zip([body["model"] for body in bodies], names, strict=True))
+
+
+async def test_openai_is_a_provider_by_its_key_alone(server: ScriptedModel) -> None:
+    assert await asked(server, "openai", "openai/gpt-y", "mine/m", None) == [
+        *[("gpt-y", "openai/gpt-y"), ("m", "mine/m"), ("gpt-x", "gpt-x")],
+    ]
+
+
+async def test_behind_a_server_of_ones_own_openai_is_no_provider(server: ScriptedModel) -> None:
+    """It may be a gateway that has such names."""
+    assert await asked(server, "compatible", "openai/gpt-y") == [("openai/gpt-y", "openai/gpt-y")]
+
+
+async def test_the_model_of_the_settings_may_be_a_providers(server: ScriptedModel) -> None:
+    assert await asked(server, "provider", None, model="mine/m") == [("m", "mine/m")]
+
+
+async def test_the_demo_has_no_providers(server: ScriptedModel) -> None:
+    assert await asked(server, "demo", "mine/m") == [("mine/m", "mine/m")]
+
+
+async def test_a_provider_that_cannot_be_used_is_told_at_the_start(server: ScriptedModel) -> None:
+    with pytest.raises(SetupError, match="mine of EVERTHREAD_PROVIDERS is not an address"):
+        await asked(server, "openai", providers={"mine": {"base_url": "mine"}})
