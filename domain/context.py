@@ -113,4 +113,5 @@ def _parts(message: Message) -> list[Part]:
     stored = [part for part in message.parts or [] if part.get("type") != "text" or part.get("text")]
     if not any(part.get("type") == "image" for part in stored):
         return []
-    return [Part.model_validate(part) for part in stored if part.get("type") in ("text", "image")]
+    known = (part for part in stored if part.get("type") in ("text", "image"))
+    return [Part(type=part["type"], text=part.get("text", ""), url=part.get("url", "")) for part in known]
