@@ -22,7 +22,14 @@ from activities.rows import answer_row, held, joined_changes, prompt_row
 from activities.step import Step
 from activities.streaming import AnswerStream
 from domain import ids
-from domain.errors import ContextTooLongError, ModelRefusedError, NotVisibleYetError, SupersededError
+from domain.context import without_images
+from domain.errors import (
+    ContextTooLongError,
+    ImagesRefusedError,
+    ModelRefusedError,
+    NotVisibleYetError,
+    SupersededError,
+)
 from domain.messages import Message, preview
 from domain.model import Completion
 from domain.steps import StepRequest, StepResult, attempt_of, fence
@@ -148,11 +155,16 @@ class ModelActivities:
                 await self._publish(step, "prompt.joined", prompt_id=row.prompt_id, text=text, author=row.author)
 
     async def _ask(self, step: Step) -> Completion:
-        """The model's answer, with less of the conversation where all that should fit does not."""
+        """The model's answer, with less of the conversation where it cannot take what it should."""
         history, budget = await self._history(step), self._budget
         while True:
             try:
                 return await self._answers.read(step, await model_request(step, history, budget))
+            except ImagesRefusedError:
+                if (seen := without_images(history)) == history:  # it is this turn's own
+                    raise
+                history = seen
+                log.warning("context.without_images", message_id=step.answer_id)
             except ContextTooLongError:
                 if budget < LEAST_BUDGET:
                     raise

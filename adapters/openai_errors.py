@@ -14,7 +14,7 @@ from typing import Any
 import httpx2
 import openai
 
-from domain.errors import ContextTooLongError, ModelError, ModelRefusedError, ModelUnavailableError
+from domain.errors import ContextTooLongError, ImagesRefusedError, ModelError, ModelRefusedError, ModelUnavailableError
 from domain.messages import mend_text, preview
 
 LONGEST_WAIT_S = 300.0
@@ -88,6 +88,8 @@ class ErrorWords:
     def _of_status(self, error: openai.APIStatusError) -> ModelError:
         status = error.status_code
         sentence = self._clean(_sentence(error))
+        if _is_blind(sentence):  # llama.cpp says so with the status 500
+            return ImagesRefusedError(f"{sentence} (HTTP {status})")
         if _may_retry(error):
             return ModelUnavailableError(f"{sentence} (HTTP {status})", retry_after_s(error.response.headers))
         if _is_too_long(error.body, sentence):
@@ -162,6 +164,12 @@ def _is_too_long(body: object, sentence: str) -> bool:
     if codes & {"context_length_exceeded", "exceed_context_size_error"}:
         return True
     return re.search(r"maximum context length|context (size|length|window)", sentence, re.IGNORECASE) is not None
+
+
+def _is_blind(sentence: str) -> bool:
+    """Whether the model takes no images, in the words of llama.cpp, OpenAI, vLLM, OpenRouter, Groq."""
+    words = r"images?( input)? (is|are) not supported|image_url is only supported|not a multimodal model"
+    return re.search(rf"{words}|that support image input|content must be a string", sentence, re.IGNORECASE) is not None
 
 
 def _is_quota(fields: Mapping[str, Any]) -> bool:

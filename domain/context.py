@@ -19,6 +19,8 @@ _LETTERS = (string.ascii_letters + " ").encode()
 _BEYOND_ASCII = bytes(range(128, 256))
 
 
+UNSEEN_IMAGE = "[an image, which you cannot see]"
+
 ChatRole = Literal["system", "user", "assistant", "tool"]
 
 
@@ -59,6 +61,11 @@ def build_context(
             break
         recent = chats + recent
     return system + recent + close_calls(current)
+
+
+def without_images(history: Sequence[Message]) -> list[Message]:
+    """The same for a model that cannot see: each image is told of in words."""
+    return [_in_words(row) if _has_image(row) else row for row in history]
 
 
 def system_messages(instructions: str | Sequence[str]) -> list[ChatMessage]:
@@ -108,10 +115,18 @@ def _chat(message: Message) -> ChatMessage:
     return ChatMessage(role, message.text, tuple(message.tool_calls), message.call_id, message.name, tuple(parts))
 
 
+def _in_words(row: Message) -> Message:
+    return row.model_copy(update={"parts": None, "text": f"{row.text}\n{UNSEEN_IMAGE}".strip()})
+
+
+def _has_image(row: Message) -> bool:
+    return any(part.get("type") == "image" for part in row.parts or [])
+
+
 def _parts(message: Message) -> list[Part]:
     """The parts that the model is shown; none if a text says it all. A newer release may have stored other kinds."""
-    stored = [part for part in message.parts or [] if part.get("type") != "text" or part.get("text")]
-    if not any(part.get("type") == "image" for part in stored):
+    if not _has_image(message):
         return []
+    stored = [part for part in message.parts or [] if part.get("type") != "text" or part.get("text")]
     known = (part for part in stored if part.get("type") in ("text", "image"))
     return [Part(type=part["type"], text=part.get("text", ""), url=part.get("url", "")) for part in known]

@@ -11,7 +11,8 @@ EverthreadError
 ├── HookError                    the prepare_step of an agent raised, or returned what cannot be used
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
-│   │   └── ContextTooLongError  the model cannot take so much at once
+│   │   ├── ContextTooLongError  the model cannot take so much at once
+│   │   └── ImagesRefusedError   the model cannot see images
 │   └── ModelUnavailableError    for now: the same call may succeed later
 ├── StoreError                   the store could not do it
 │   └── StoreBusyError           another process owns the embedded store
@@ -70,6 +71,10 @@ class ModelRefusedError(ModelError):
 
 class ContextTooLongError(ModelRefusedError):
     """The model cannot take so much at once."""
+
+
+class ImagesRefusedError(ModelRefusedError):
+    """The model cannot see images, and was shown one."""
 
 
 class ModelUnavailableError(ModelError):

@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 
 from domain.agent import Agent
-from domain.context import ChatMessage
+from domain.context import UNSEEN_IMAGE, ChatMessage
+from domain.errors import ImagesRefusedError
 from domain.hooks import StepChanges, StepInfo
 from domain.messages import Usage
 from domain.model import ModelRequest
 from domain.prompts import Prompt, PromptOptions
-from tests.activities.fakes import FakeModel, Steps, completion, failure, look
+from tests.activities.fakes import FakeModel, Steps, completion, failure, look, run
 from tests.agents import Workbench
 from tests.system import WatchedStore
 
@@ -89,6 +90,25 @@ async def test_an_image_of_the_prompt_reaches_the_model(steps: Steps) -> None:
     await steps.ask(HELPER, prompt=Prompt.model_validate({"id": "p", "content": content}))
     shown = steps.asked[0].messages[-1]
     assert (shown.text, [part.url for part in shown.parts]) == ("What is this?", ["", url])
+
+
+async def test_a_model_that_cannot_see_is_told_of_past_images_in_words(steps: Steps) -> None:
+    """Else one image would keep every agent with such a model out of the thread."""
+    image = {"type": "image", "url": "https://example.com/a.png"}
+    await steps.ask(HELPER, prompt=Prompt.model_validate({"id": "p", "content": [image]}))
+    blind, second = FakeModel([ImagesRefusedError("I cannot see.")], [completion()]), Prompt(id="q", content="And?")
+    steps.agents = [HELPER]
+    await run(1, steps.call(blind), steps.request(agent="mine", prompt=second, prompt_id="q", turn=2))
+    assert [message.text for message in blind.requests[1].messages] == ["Use tools.", UNSEEN_IMAGE, "Hello!", "And?"]
+    assert not any(message.parts for message in blind.requests[1].messages)
+
+
+async def test_an_image_that_the_model_cannot_see_fails_its_own_turn(steps: Steps) -> None:
+    prompt = Prompt.model_validate({"id": "p", "content": [{"type": "image", "url": "https://example.com/a.png"}]})
+    failed = await failure(
+        1, steps.call(FakeModel([ImagesRefusedError("I cannot see.")])), steps.request(prompt=prompt)
+    )
+    assert (failed.message, failed.non_retryable) == ("I cannot see.", True)
 
 
 async def test_the_workflow_is_told_what_prompts_do_while_the_agent_is_busy(steps: Steps) -> None:

@@ -15,8 +15,9 @@ import pytest
 
 from adapters import local_model
 from adapters.openai_chat import OpenAIChat
+from domain.content import Part
 from domain.context import ChatMessage
-from domain.errors import ModelRefusedError
+from domain.errors import ImagesRefusedError, ModelRefusedError
 from domain.model import Completion, ModelRequest, TextDelta
 
 ROOT = Path(__file__).parents[2]
@@ -85,6 +86,15 @@ async def test_a_prompt_longer_than_a_slot_is_refused_in_words() -> None:
         request = ModelRequest(None, [ChatMessage("user", "word " * (local_model.SLOT_TOKENS + 1))])
         with pytest.raises(ModelRefusedError, match=f"exceeds the available context size .{local_model.SLOT_TOKENS}"):
             await anext(chat.stream(request))
+
+
+@needs_the_model
+async def test_an_image_is_refused_for_good() -> None:
+    """It says so with the status 500, at which others are asked again."""
+    async with child() as (_, address), chatting(address) as chat:
+        image = Part(type="image", url="data:image/png;base64,iVBORw0KGgo=")
+        with pytest.raises(ImagesRefusedError):
+            await anext(chat.stream(ModelRequest(None, [ChatMessage("user", "", parts=[image])])))
 
 
 async def test_without_the_weights_it_says_how_to_get_them(tmp_path: Path) -> None:

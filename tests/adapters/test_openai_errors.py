@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from adapters.openai_errors import LONGEST_WAIT_S, ErrorWords, retry_after_s
-from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError
+from domain.errors import ImagesRefusedError, ModelError, ModelRefusedError, ModelUnavailableError
 
 KEY = "sk-test-0123456789abcdef"
 NOW = 1_700_000_000.0
@@ -188,3 +188,19 @@ def test_an_event_with_a_status_of_its_own_is_taken_at_its_word() -> None:
 )
 def test_the_wait_a_provider_asks_for(headers: dict[str, str], wait_s: float | None) -> None:
     assert retry_after_s(headers, NOW) == wait_s
+
+
+@pytest.mark.parametrize(
+    ("code", "sentence"),
+    [
+        (500, "image input is not supported - hint: if this is unexpected, you may need to provide the mmproj"),
+        (400, "Invalid content type. image_url is only supported by certain models."),
+        (400, "smollm2 is not a multimodal model"),
+        (404, "No endpoints found that support image input"),
+        (400, "messages[1].content must be a string"),
+    ],
+)
+def test_a_model_that_cannot_see_is_told_from_one_that_is_not_well(code: int, sentence: str) -> None:
+    error = refusal(code, {"error": {"message": sentence}})
+    assert isinstance(error, ImagesRefusedError)
+    assert str(error) == f"{sentence} (HTTP {code})"
