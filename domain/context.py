@@ -49,13 +49,11 @@ def build_context(
     always there, whatever it costs.
     """
     system = system_messages(instructions)
-    current = list(map(_chat, running))
+    current = _spoken(running)
     left = budget_tokens - sum(map(estimate_tokens, [*system, *current]))
     recent: list[ChatMessage] = []
     for turn in reversed(list(_whole_turns(history))):
-        chats = close_calls(
-            [chat for chat in map(_chat, turn) if chat.role != "assistant" or chat.text or chat.tool_calls]
-        )
+        chats = close_calls(_spoken(turn))
         left -= sum(map(estimate_tokens, chats))
         if left < 0:
             break
@@ -99,6 +97,11 @@ def close_calls(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
             missing = ChatMessage("tool", "This call has no result.", call_id=call.call_id, name=call.name)
             closed.append(results.get(call.call_id, missing))
     return closed
+
+
+def _spoken(rows: Sequence[Message]) -> list[ChatMessage]:
+    """Without answers that say nothing: of a turn that was stopped or failed before the model's first word."""
+    return [chat for chat in map(_chat, rows) if chat.role != "assistant" or chat.text or chat.tool_calls]
 
 
 def _whole_turns(history: Sequence[Message]) -> Iterable[list[Message]]:
