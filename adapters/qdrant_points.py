@@ -25,11 +25,14 @@ OF_CONTEXT = (
     *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),
     *("call_id", "name", "author", "agent", "parts", "replaced_by"),
 )
+NOT_LISTED = ("raw",)  # the provider's object is large, and rarely wanted
+Fields = Literal["all", "listed", "context"]  # of a payload: without NOT_LISTED, only OF_CONTEXT
 KEPT_AS_TEXT = ("raw", "result", "metadata", "parts", "options", "reply_to", "delivery")
 TIMES = ("created_at", "updated_at")
 TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row
 
-IndexKind = Literal["keyword", "integer", "float"]
+# Every field that a filter names has an index: a server in strict mode, as Qdrant Cloud is, refuses other filters.
+IndexKind = Literal["keyword", "integer", "float", "words"]
 INDEXES: dict[str, dict[str, IndexKind]] = {
     MESSAGES: {
         "tenant": "keyword",
@@ -39,9 +42,21 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "status": "keyword",
         "turn": "integer",
         "seq": "integer",
+        "attempt": "integer",
         "created_at": "float",
     },
-    RECORDS: {"kind": "keyword", "tenant": "keyword", "owner": "keyword", "updated_at": "float"},
+    RECORDS: {
+        "kind": "keyword",
+        "tenant": "keyword",
+        "owner": "keyword",
+        "agent": "keyword",
+        "status": "keyword",
+        "preview": "words",
+        "epoch": "integer",
+        "turns": "integer",
+        "rank": "integer",
+        "updated_at": "float",
+    },
 }
 
 
@@ -51,6 +66,9 @@ class Where:
 
     point_id: str | None = None
     equal: Mapping[str, str | int] = field(default_factory=dict)
+    words: Mapping[str, str] = field(
+        default_factory=dict
+    )  # the text has all of these words, in whatever case and order
     unequal: Mapping[str, list[str]] = field(default_factory=dict)
     below: Mapping[str, float] = field(default_factory=dict)  # strictly
     at_most: Mapping[str, float] = field(default_factory=dict)
@@ -67,7 +85,9 @@ def may_reopen(message_id: str, attempt: int) -> Where:
 
 
 def threads_where(where: ThreadFilter) -> Where:
-    return Where(equal={"kind": "thread"} | where.model_dump(exclude_none=True, exclude={"text"}))
+    equal = {"kind": "thread"} | where.model_dump(exclude_none=True, exclude={"text"})
+    text = where.text or ""
+    return Where(equal=equal, words={"preview": text} if text.strip() else {})
 
 
 def message_payload(message: Message) -> dict[str, Any]:

@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from activities.ports import Store
 from domain import ids
 from domain.errors import InputRefusedError
+from domain.listing import ThreadFilter
 from domain.messages import Message, Page, ThreadRecord, ToolCall, Usage
 from domain.prompts import read_prompt
 from domain.steps import closing_fence, fence
@@ -30,7 +31,15 @@ from tests.strategies import any_text, prompt_fields
 END = ids.WAITING_SEQ
 
 shared_store = settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.too_slow,
+        # One test, run by the class of each store: an example that one store fails may well pass on another, and then
+        # hypothesis says so when it replays it.
+        HealthCheck.differing_executors,
+    ],
 )
 
 
@@ -57,6 +66,20 @@ async def everything(store: Store, thread: str, *, limit: int, newest_first: boo
         page: Page[Message] = await store.page(thread, cursor=cursor, limit=limit, newest_first=newest_first)
         assert len(page.items) <= limit
         found += [message.id for message in page.items]
+        cursor = page.next
+        if cursor is None:
+            return found
+    raise AssertionError("the pages have no end")
+
+
+async def threads_found(store: Store, where: ThreadFilter, limit: int = 10) -> list[str]:
+    """All threads, page by page."""
+    found: list[str] = []
+    cursor: str | None = None
+    for _ in range(100):
+        page = await store.page_threads(where, cursor=cursor, limit=limit)
+        assert len(page.items) <= limit
+        found += [record.thread for record in page.items]
         cursor = page.next
         if cursor is None:
             return found
@@ -461,6 +484,71 @@ class StoreContract:
         found = found[: len(records)]
         assert sorted(record.thread for record in found) == sorted(record.thread for record in records)
         assert [record.updated_at for record in found] == pytest.approx(sorted(3 * moments, reverse=True), abs=1e-5)
+
+    @pytest.mark.parametrize("limit", [1, 50])
+    @pytest.mark.parametrize(
+        ("asked", "found"),
+        [
+            ({}, [5, 4, 3, 2, 1, 0]),
+            ({"owner": "ada"}, [4, 2, 0]),
+            ({"agent": "poet"}, [3, 0]),
+            ({"status": "failed"}, [5, 4]),
+            ({"owner": "ada", "status": "failed"}, [4]),
+            ({"text": "deploy"}, [3, 0]),
+            ({"text": "BLOG dEPLOY"}, [0]),
+            ({"text": "the blog, please!"}, [0]),
+            ({"text": "KÖLN", "owner": "ada"}, [4, 2]),
+            ({"text": "köl"}, []),
+            ({"text": "deploy", "owner": "nobody"}, []),
+        ],
+        ids=str,
+    )
+    async def test_threads_are_found_by_all_that_is_asked(
+        self, store: Store, asked: dict[str, str], found: list[int], limit: int
+    ) -> None:
+        """By fields as they are; by words in whatever case and order."""
+        tenant = new_thread()
+        said = ["Please deploy the Blog", "and", "Grüße aus Köln", "DEPLOY", "köln-deployment", ""]
+        for number, text in enumerate(said):
+            record = ThreadRecord(
+                thread=f"{tenant}-{number}",
+                tenant=tenant,
+                owner="eve" if number % 2 else "ada",
+                agent="poet" if number in {0, 3} else "",
+                status="failed" if number > 3 else "active",
+                preview=text,
+                updated_at=float(number),
+            )
+            await store.insert_thread(record)
+        await store.insert_thread(ThreadRecord(thread=new_thread(), owner="ada", preview="deploy the blog, please"))
+        assert await threads_found(store, ThreadFilter(tenant=tenant, **asked), limit) == [
+            f"{tenant}-{number}" for number in found
+        ]
+
+    async def test_a_thread_is_found_by_its_last_prompt_and_how_its_last_turn_ended(self, store: Store) -> None:
+        tenant, thread = new_thread(), new_thread()
+        await store.insert_thread(ThreadRecord(thread=thread, tenant=tenant, preview="first words"))
+        await store.end_turn(thread, 1, {"preview": "other words", "status": "failed"})
+        assert await threads_found(store, ThreadFilter(tenant=tenant, text="first")) == []
+        assert await threads_found(store, ThreadFilter(tenant=tenant, text="other", status="failed")) == [thread]
+
+    @pytest.mark.parametrize(
+        "text",
+        ["!!!", "*", "%", "' OR 1=1 --", '{"match": {}}', "\x00", "\u202e", "😀", "a" * 200, "日本", "\\", "a:b~2^"],
+        ids=ascii,
+    )
+    async def test_a_text_that_is_no_words_of_the_prompt_finds_nothing_and_breaks_nothing(
+        self, store: Store, text: str
+    ) -> None:
+        tenant = new_thread()
+        await store.insert_thread(ThreadRecord(thread=new_thread(), tenant=tenant, preview="Deploy the blog"))
+        assert await threads_found(store, ThreadFilter(tenant=tenant, text=text)) == []
+
+    @pytest.mark.parametrize("text", ["", "  ", "\n"])
+    async def test_a_blank_text_asks_for_nothing(self, store: Store, text: str) -> None:
+        tenant, thread = new_thread(), new_thread()
+        await store.insert_thread(ThreadRecord(thread=thread, tenant=tenant, preview="Deploy the blog"))
+        assert await threads_found(store, ThreadFilter(tenant=tenant, text=text)) == [thread]
 
     # --- checkpoints
 

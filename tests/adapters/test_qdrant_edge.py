@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import qdrant_edge as edge
 
 from adapters import qdrant_points as points
 from adapters.qdrant_edge import EdgeStore
 from domain.errors import StoreBusyError, StoreError
+from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
 
@@ -52,6 +54,24 @@ async def test_everything_is_there_after_closing_and_opening_again(tmp_path: Pat
     assert await again.load_checkpoint(thread) == {"a": 1}
     assert await everything(again, thread, limit=5, newest_first=True) == [kept.id]
     again.close()
+
+
+async def test_a_folder_of_an_older_release_gets_the_indexes_that_were_added_since(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    record = await store.insert_thread(ThreadRecord(thread=new_thread(), tenant="acme", preview="Deploy the blog"))
+    store.close()
+    folder = str(tmp_path / points.RECORDS)
+    shard = edge.EdgeShard.load(folder)
+    for field in ("preview", "agent", "status", "epoch", "turns", "rank"):
+        shard.update(edge.UpdateOperation.delete_field_index(field))
+    shard.close()
+
+    again = EdgeStore(tmp_path)
+    assert (await again.page_threads(ThreadFilter(text="blog"), cursor=None, limit=9)).items == [record]
+    again.close()
+    shard = edge.EdgeShard.load(folder)
+    assert shard.info().payload_schema.keys() == points.INDEXES[points.RECORDS].keys()
+    shard.close()
 
 
 KILLED_WHILE_WRITING = """
@@ -103,6 +123,7 @@ def test_a_second_process_is_told_who_holds_the_folder_and_what_to_do(tmp_path: 
     assert said.startswith("StoreBusyError")
     assert f"pid {os.getpid()}" in said
     assert "EVERTHREAD_DATA_DIR" in said
+    assert "EVERTHREAD_QDRANT_URL" in said
     store.close()
     assert python(OPEN, tmp_path).stdout == ""
 

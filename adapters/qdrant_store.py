@@ -1,0 +1,156 @@
+"""activities.ports.Store on two Qdrant collections, whatever engine holds them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from adapters import qdrant_points as points
+from adapters.qdrant_points import Cursor, Fields, Where
+from domain import ids
+from domain.errors import StoreError
+from domain.listing import ALL_THREADS, ThreadFilter
+from domain.messages import Message, Page, ThreadRecord
+
+Row = tuple[str, dict[str, Any]]  # a point's id and payload
+
+
+class Collection(Protocol):
+    """One collection, in payloads. What a call has written, the next call of anybody sees."""
+
+    async def insert(self, payloads: dict[str, dict[str, Any]]) -> None:
+        """Create the points that do not exist yet, by id; leave those that do as they are."""
+
+    async def get(self, point_ids: Sequence[str], fields: Fields = "listed") -> list[dict[str, Any]]:
+        """The points that exist, in the order asked for."""
+
+    async def change(self, where: Where, payload: dict[str, Any]) -> None:
+        """Set some fields where the filter holds, in one step that no other write can come between.
+
+        Unlike an upsert it leaves the point's vectors as they are.
+        """
+
+    async def scroll(
+        self,
+        where: Where,
+        key: str,
+        limit: int,
+        *,
+        newest_first: bool,
+        start: float | None = None,
+        fields: Fields = "listed",
+    ) -> list[Row]:
+        """Points ordered by an indexed number, from the value `start` on."""
+
+
+class QdrantStore:
+    """The store's methods. How it is opened and closed is its adapter's."""
+
+    def __init__(self, messages: Collection, records: Collection) -> None:
+        self._messages = messages
+        self._records = records
+
+    # --- messages
+
+    async def insert(self, messages: Sequence[Message]) -> None:
+        if messages:
+            await self._messages.insert({message.id: points.message_payload(message) for message in messages})
+
+    async def get(self, message_ids: Sequence[str]) -> list[Message]:
+        found = await self._messages.get(message_ids, "all") if message_ids else []
+        return [points.message_of(payload) for payload in found]
+
+    async def amend(self, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        return await self._hold(points.may_write(message_id, attempt), message_id, attempt, changes)
+
+    async def reopen(self, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        return await self._hold(points.may_reopen(message_id, attempt), message_id, attempt, changes)
+
+    async def annotate(self, message_id: str, changes: dict[str, Any]) -> None:
+        await self._messages.change(Where(message_id), points.payload(changes))
+
+    async def history(self, thread: str, before_seq: int, limit: int) -> list[Message]:
+        where = Where(
+            equal={"thread": thread}, unequal={"status": ["pending", "refused"]}, below={"seq": float(before_seq)}
+        )
+        rows = await self._messages.scroll(where, "seq", limit, newest_first=True, fields="context")
+        return [points.message_of(payload) for _, payload in reversed(rows)]
+
+    async def page(self, thread: str, *, cursor: str | None, limit: int, newest_first: bool) -> Page[Message]:
+        where = Where(equal={"thread": thread})
+        rows, after = await _page(self._messages, where, "seq", cursor, limit, newest_first=newest_first)
+        return Page(items=[points.message_of(payload) for _, payload in rows], next=after)
+
+    async def open_prompts(self, thread: str | None, limit: int) -> list[Message]:
+        where = Where(equal={"role": "user", "status": "pending"} | ({"thread": thread} if thread is not None else {}))
+        rows = await self._messages.scroll(where, "seq", limit, newest_first=False)
+        return [points.message_of(payload) for _, payload in rows]
+
+    async def recent_prompts(self, thread: str, limit: int) -> list[Message]:
+        where = Where(
+            equal={"thread": thread, "role": "user"},
+            unequal={"status": ["refused"]},
+            below={"seq": float(ids.WAITING_SEQ)},
+        )
+        rows = await self._messages.scroll(where, "seq", limit, newest_first=True)
+        return [points.message_of(payload) for _, payload in reversed(rows)]
+
+    async def _hold(self, fence: Where, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        await self._messages.change(fence, points.payload(changes) | {"attempt": attempt})
+        return next(map(points.message_of, await self._messages.get([message_id])), None)
+
+    # --- records
+
+    async def insert_thread(self, record: ThreadRecord) -> ThreadRecord:
+        await self._records.insert({points.thread_point_id(record.thread): points.thread_payload(record)})
+        return await self._thread(record.thread)
+
+    async def get_thread(self, thread: str) -> ThreadRecord | None:
+        found = await self._records.get([points.thread_point_id(thread)])
+        return points.thread_of(found[0]) if found else None
+
+    async def open_epoch(self, thread: str, epoch: int, run_id: str) -> ThreadRecord:
+        where = Where(points.thread_point_id(thread), equal={"epoch": epoch})
+        await self._records.change(where, {"epoch": epoch + 1, "run_id": run_id})
+        return await self._thread(thread)
+
+    async def end_turn(self, thread: str, turn: int, changes: dict[str, Any]) -> None:
+        where = Where(points.thread_point_id(thread), at_most={"turns": turn})
+        await self._records.change(where, points.payload(changes) | {"turns": turn})
+
+    async def page_threads(
+        self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None, limit: int
+    ) -> Page[ThreadRecord]:
+        held = points.threads_where(where)
+        rows, after = await _page(self._records, held, "updated_at", cursor, limit, newest_first=True)
+        return Page(items=[points.thread_of(payload) for _, payload in rows], next=after)
+
+    async def save_checkpoint(self, thread: str, epoch: int, turn: int, state: dict[str, Any]) -> None:
+        point_id, payload = points.checkpoint_point_id(thread), points.checkpoint_payload(thread, epoch, turn, state)
+        await self._records.insert({point_id: payload})
+        await self._records.change(Where(point_id, at_most={"rank": payload["rank"]}), payload)
+
+    async def load_checkpoint(self, thread: str) -> dict[str, Any] | None:
+        found = await self._records.get([points.checkpoint_point_id(thread)])
+        return points.checkpoint_state(found[0]) if found else None
+
+    async def _thread(self, thread: str) -> ThreadRecord:
+        record = await self.get_thread(thread)
+        if record is None:
+            raise StoreError(f"the record of thread {thread} vanished while it was read")
+        return record
+
+
+async def _page(
+    collection: Collection, where: Where, key: str, cursor: str | None, limit: int, *, newest_first: bool
+) -> tuple[list[Row], str | None]:
+    """Some rows in order, and the cursor of the next page or None."""
+    before = Cursor.decode(cursor) if cursor else None
+    seen = before.seen if before else ()
+    start = before.value if before else None
+    rows = await collection.scroll(where, key, limit + len(seen) + 1, newest_first=newest_first, start=start)
+    fresh = [row for row in rows if row[0] not in seen]
+    given = fresh[:limit]
+    if len(fresh) <= limit or not given:
+        return given, None
+    return given, Cursor.after([(row_id, payload[key]) for row_id, payload in given], before).encode()
