@@ -49,7 +49,7 @@ def find_faults(files: dict[str, str], groups: dict[str, list[str]]) -> Iterator
     """What can be seen without a network. `files` and `groups` are keyed by the group's name."""
     for group in sorted(files.keys() ^ groups.keys()):
         yield f"group {group} is in only one of pyproject.toml and requirements/"
-    versions: dict[str, str] = {}
+    versions: dict[str, set[str]] = {}
     for group, text in files.items():
         yield from _find_addresses(group, text)
         rows = _rows(text)
@@ -60,8 +60,9 @@ def find_faults(files: dict[str, str], groups: dict[str, list[str]]) -> Iterator
                 yield f"requirements/{group}.txt lacks {name}, which pyproject.toml asks for"
 
 
-def _find_loose_rows(group: str, rows: list[str], versions: dict[str, str]) -> Iterator[str]:
-    """`versions` gathers every pin seen so far, over all files."""
+def _find_loose_rows(group: str, rows: list[str], versions: dict[str, set[str]]) -> Iterator[str]:
+    """`versions` gathers every pin seen in the files so far: a package may have one version for each of several Pythons."""
+    here: dict[str, set[str]] = {}
     for row in rows:
         pin = _PIN.match(row)
         if not pin:
@@ -70,8 +71,11 @@ def _find_loose_rows(group: str, rows: list[str], versions: dict[str, str]) -> I
         name = _normal(pin["name"])
         if "--hash=sha256:" not in row:
             yield f"requirements/{group}.txt: {name} has no hash"
-        if versions.setdefault(name, pin["version"]) != pin["version"]:
-            yield f"requirements/{group}.txt: {name} is {pin['version']} here and {versions[name]} in another file"
+        here.setdefault(name, set()).add(pin["version"])
+    for name, pinned in here.items():
+        if versions.setdefault(name, pinned) != pinned:
+            shown = [" and ".join(sorted(some)) for some in (pinned, versions[name])]
+            yield f"requirements/{group}.txt: {name} is {shown[0]} here and {shown[1]} in another file"
 
 
 def _find_addresses(group: str, text: str) -> Iterator[str]:
