@@ -80,9 +80,9 @@ class _Server:
     def __init__(self, url: str, api_key: str | None, timeout_s: float) -> None:
         address = _address(url)
         self._timeout_s = timeout_s
-        self._where = f"Qdrant at {address.scheme}://{address.host}:{address.port or 6333}"
+        self._where = f"Qdrant at {address}"
         self.client = AsyncQdrantClient(
-            url=str(address.copy_with(userinfo=b"")),
+            url=str(address),
             # Not as api_key: that warns of every plain connection, also on this machine.
             headers={"api-key": _ascii(api_key)} if api_key else None,
             timeout=math.ceil(timeout_s),
@@ -212,6 +212,8 @@ def _address(url: str) -> httpx.URL:
         address = httpx.URL()
     if address.scheme not in {"http", "https"} or not address.host or "%" in address.host:
         raise SetupError("EVERTHREAD_QDRANT_URL is not an address: it looks like http://127.0.0.1:6333")
+    if address.userinfo:
+        raise SetupError("EVERTHREAD_QDRANT_URL holds a password: put Qdrant's key into EVERTHREAD_QDRANT_API_KEY")
     return address
 
 

@@ -20,7 +20,6 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
 from catalog.registry import discover
 from client.threads import Threads
@@ -98,18 +97,10 @@ async def _run(options: Options, settings: Settings) -> None:
         model, choice = await wiring.open_model(settings, machine.model)
         stack.push_async_callback(model.close)
         client = await wiring.connect(settings, machine.temporal)
-        store = EdgeStore(settings.data_dir / "store")
-        stack.callback(store.close)
+        store = await stack.enter_async_context(wiring.open_store(settings))
         ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens)
         threads = Threads(client, settings.task_queue, registry.default)
-        worker = wiring.make_worker(
-            client,
-            settings.task_queue,
-            ports,
-            max_activities=settings.max_concurrent_activities,
-            **wiring.version(settings),
-        )
-        await stack.enter_async_context(worker)
+        worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
         app = make_app(store, _health(client, worker), VERSION)
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
@@ -208,7 +199,7 @@ class _System:
             namespace=settings.temporal_namespace,
             ui=self.machine.ui,
             gateway=f"http://{settings.host}:{settings.port}",
-            store=f"{settings.data_dir / 'store'} · Qdrant Edge, embedded",
+            store=wiring.describe_store(settings),
             model=self.choice.name or "",
             model_reason=self.choice.reason,
             agent=self.ports.catalog.default,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
@@ -30,10 +32,14 @@ from activities.tools import ToolActivities
 from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
-from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError
+from adapters.qdrant_edge import EdgeStore
+from adapters.streams_memory import MemoryEvents
+from catalog.registry import discover
+from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import temporal
-from runtime.model_choice import ModelChoice, provider_of
+from runtime.loop_lag import watch_lag
+from runtime.model_choice import ModelChoice, choose_model, provider_of
 from runtime.settings import Settings
 from workflows import attributes
 from workflows.thread import AgentThread
@@ -93,6 +99,12 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
     )
 
 
+def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
+    """The worker that the settings describe."""
+    concurrent = settings.max_concurrent_activities
+    return make_worker(client, settings.task_queue, ports, max_activities=concurrent, **version(settings))
+
+
 def version(settings: Settings) -> dict[str, Any]:
     """Options of a worker that say which build it is. A thread is pinned to the build that its run began on."""
     if settings.deployment_name is None or settings.build_id is None:
@@ -104,6 +116,71 @@ def version(settings: Settings) -> dict[str, Any]:
             default_versioning_behavior=VersioningBehavior.PINNED,
         )
     }
+
+
+@asynccontextmanager
+async def working(settings: Settings) -> AsyncIterator[Worker]:
+    """A worker and all it needs, while entered. Raises: SetupError, StoreError with the remedy in one line.
+
+    Live events stay in its process; readers in others find what it says in the store.
+    """
+    choice = choose_model(settings, demo=False)
+    if choice.base_url is None:
+        raise SetupError("a worker starts no model of its own: set OPENAI_API_KEY or OPENAI_BASE_URL")
+    registry = discover(settings.agent)
+    async with AsyncExitStack() as stack:
+        model, choice = await open_model(settings, choice)
+        stack.push_async_callback(model.close)
+        client = await connect(settings, settings.temporal_address or f"127.0.0.1:{settings.temporal_port}")
+        store = await stack.enter_async_context(open_store(settings))
+        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens)
+        worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
+        stack.callback(asyncio.ensure_future(watch_lag()).cancel)
+        yield worker
+
+
+@asynccontextmanager
+async def open_store(settings: Settings) -> AsyncIterator[Store]:
+    """The store while entered: a Qdrant server's if there is one, else the embedded one, which belongs to this process.
+
+    Raises: StoreBusyError if another process has the embedded one; StoreError, SetupError with the remedy.
+    """
+    if settings.qdrant_url is None:
+        embedded = EdgeStore(settings.data_dir / "store")
+        try:
+            yield embedded
+        finally:
+            embedded.close()
+        return
+    async with _open_server(settings, settings.qdrant_url) as server:
+        yield server
+
+
+@asynccontextmanager
+async def _open_server(settings: Settings, url: str) -> AsyncIterator[Store]:
+    from adapters.qdrant_server import ServerStore  # a second of imports, for those who have a server
+
+    key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
+    deadline = asyncio.get_running_loop().time() + CONNECT_S
+    store = None
+    while store is None:
+        try:
+            store = await ServerStore.open(url, api_key=key, timeout_s=settings.qdrant_timeout_s)
+        except UnavailableError as error:
+            if asyncio.get_running_loop().time() > deadline:
+                raise SetupError(str(error)) from error
+            await asyncio.sleep(0.5)
+    try:
+        yield store
+    finally:
+        await store.close()
+
+
+def describe_store(settings: Settings) -> str:
+    """For the banner."""
+    if settings.qdrant_url is not None:
+        return f"{settings.qdrant_url} · Qdrant server"
+    return f"{settings.data_dir / 'store'} · Qdrant Edge, embedded"
 
 
 async def open_model(settings: Settings, choice: ModelChoice) -> tuple[ModelRouter, ModelChoice]:
