@@ -11,6 +11,7 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError, FailureError
 
 from domain.errors import (
+    DeliveryRefusedError,
     HookError,
     InputRefusedError,
     ModelRefusedError,
@@ -21,7 +22,7 @@ from domain.errors import (
     UnknownAgentError,
 )
 
-PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError, HookError)
+PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError, HookError, DeliveryRefusedError)
 QUICK = (SupersededError, UnavailableError, NotVisibleYetError)  # nothing is wrong; it is only not our turn
 QUICK_RETRY_S, FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 1.0, 30.0
 

@@ -104,3 +104,13 @@ class Catalog(Protocol):
         """Raises: UnknownAgentError if there is none of that name."""
 
     def names(self) -> list[str]: ...
+
+
+class Webhooks(Protocol):
+    """Posts to the web addresses of others, signed so that they know who sent it."""
+
+    async def post(self, url: str, message_id: str, body: bytes) -> None:
+        """Post JSON; the same `message_id` is the same message.
+
+        Raises: DeliveryFailedError if a later try may do; DeliveryRefusedError if not.
+        """

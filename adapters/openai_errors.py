@@ -120,17 +120,19 @@ class ErrorWords:
         return preview(mend_text(text))
 
 
-def retry_after_s(headers: Mapping[str, str], now: float | None = None) -> float | None:
-    """Seconds the provider asks to wait: `retry-after-ms`, else `Retry-After` as seconds or as an HTTP date.
+def retry_after_s(
+    headers: Mapping[str, str], now: float | None = None, *, longest_s: float = LONGEST_WAIT_S
+) -> float | None:
+    """Seconds the server asks to wait: `retry-after-ms`, else `Retry-After` as seconds or as an HTTP date.
 
-    At most LONGEST_WAIT_S. None if it does not ask, or asks for what makes no sense.
+    At most `longest_s`. None if it does not ask, or asks for what makes no sense.
     """
     waits = (
         _number(headers.get("retry-after-ms"), 1000),
         _number(headers.get("retry-after"), 1),
         _until(headers.get("retry-after"), time.time() if now is None else now),
     )
-    return next((min(wait, LONGEST_WAIT_S) for wait in waits if wait is not None and wait >= 0), None)
+    return next((min(wait, longest_s) for wait in waits if wait is not None and wait >= 0), None)
 
 
 def _number(value: str | None, divisor: int) -> float | None:

@@ -14,6 +14,9 @@ EverthreadError
 │   │   ├── ContextTooLongError  the model cannot take so much at once
 │   │   └── ImagesRefusedError   the model cannot see images
 │   └── ModelUnavailableError    for now: the same call may succeed later
+├── DeliveryError                a reply did not reach its address
+│   ├── DeliveryRefusedError     for good: no further try will do
+│   └── DeliveryFailedError      for now: a later try may do
 ├── StoreError                   the store could not do it
 │   └── StoreBusyError           another process owns the embedded store
 ├── NotVisibleYetError           a record that must be there is not; retry instead of repairing
@@ -79,6 +82,25 @@ class ImagesRefusedError(ModelRefusedError):
 
 class ModelUnavailableError(ModelError):
     """The provider could not answer now.
+
+    `retry_after_s` is the number of seconds it asked to wait, or None.
+    """
+
+    def __init__(self, message: str, retry_after_s: float | None = None) -> None:
+        super().__init__(message)
+        self.retry_after_s = retry_after_s
+
+
+class DeliveryError(EverthreadError):
+    """A reply did not reach its address."""
+
+
+class DeliveryRefusedError(DeliveryError):
+    """The address takes it neither now nor later."""
+
+
+class DeliveryFailedError(DeliveryError):
+    """The address did not take it now.
 
     `retry_after_s` is the number of seconds it asked to wait, or None.
     """

@@ -201,8 +201,16 @@ class Reopened(Wire):
     refused: str = ""
 
 
+class CheckpointRequest(Wire):
+    v: int = 1
+    thread: str
+    epoch: int
+    turn: int
+    state: dict[str, Any]
+
+
 class DeliverRequest(Wire):
-    """Somebody is to be told how a prompt ended."""
+    """Tells whoever the prompt names how it ended."""
 
     v: int = 1
     thread: str
@@ -210,12 +218,6 @@ class DeliverRequest(Wire):
 
 
 class DeliverResult(Wire):
+    """`none`: the prompt names nobody."""
+
     status: Literal["delivered", "undeliverable", "none"]
-
-
-class CheckpointRequest(Wire):
-    v: int = 1
-    thread: str
-    epoch: int
-    turn: int
-    state: dict[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 from typing import Annotated, Any, Self
 
@@ -59,6 +60,10 @@ class Settings(BaseSettings):
     qdrant_api_key: SecretStr | None = None
     qdrant_timeout_s: float = Field(10.0, gt=0, le=300)
 
+    # Replies to web addresses
+    webhook_secret: SecretStr | None = None
+    webhook_private: bool = False
+
     # Temporal
     temporal_address: str | None = Field(None, validation_alias=AliasChoices("TEMPORAL_ADDRESS"))
     temporal_namespace: str = Field("default", validation_alias=AliasChoices("TEMPORAL_NAMESPACE"))
@@ -75,6 +80,11 @@ class Settings(BaseSettings):
             raise ValueError("EVERTHREAD_DEPLOYMENT_NAME and EVERTHREAD_BUILD_ID go together: set both or none")
         return self
 
+    @model_validator(mode="after")
+    def _readable_key(self) -> Self:
+        webhook_key(self.webhook_secret)
+        return self
+
 
 class SettingsError(Exception):
     """A setting cannot be used; the text names it, its value and the rule."""
@@ -88,6 +98,23 @@ def load() -> Settings:
         raise SettingsError(f"EVERTHREAD_PROVIDERS is no JSON such as {PROVIDERS_FORM} (see .env.example)") from None
     except ValidationError as error:
         raise SettingsError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
+
+
+def webhook_key(secret: SecretStr | None) -> bytes | None:
+    """What replies to web addresses are signed with. Raises: ValueError, whose text does not show it."""
+    if secret is None:
+        return None
+    prefix, _, encoded = secret.get_secret_value().partition("_")
+    try:
+        key = base64.b64decode(encoded, validate=True)
+    except ValueError:
+        key = b""
+    if prefix != "whsec" or not 24 <= len(key) <= 64:
+        raise ValueError(
+            "EVERTHREAD_WEBHOOK_SECRET is whsec_ and then 24 to 64 random bytes in base64; make one with "
+            "`echo whsec_$(openssl rand -base64 32)`"
+        )
+    return key
 
 
 def _sentence(problem: Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import Any
 
@@ -24,8 +24,9 @@ from temporalio.worker import (
 )
 
 from activities.closing import ClosingActivities
+from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
-from activities.ports import Catalog, ChatModel, EventLog, Store
+from activities.ports import Catalog, ChatModel, EventLog, Store, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
@@ -34,13 +35,14 @@ from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
+from adapters.webhooks import SignedWebhooks
 from catalog.registry import discover
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import temporal
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
-from runtime.settings import Settings
+from runtime.settings import Settings, webhook_key
 from workflows import attributes
 from workflows.thread import AgentThread
 
@@ -63,6 +65,7 @@ class Ports:
     model: ChatModel
     catalog: Catalog
     context_tokens: int
+    webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
 
 
 def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities: int = 200, **options: Any) -> Worker:
@@ -71,6 +74,7 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
     tools = ToolActivities(ports.store, ports.events, ports.catalog)
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events), ReopeningActivities(ports.store)
+    delivery = DeliveryActivities(ports.store, ports.webhooks, client)
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID
     return Worker(
@@ -86,6 +90,7 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
             reopening.reopen_turn,
             threads.save_checkpoint,
             threads.find_turn,
+            delivery.deliver,
         ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -133,7 +138,8 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         stack.push_async_callback(model.close)
         client = await connect(settings, settings.temporal_address or f"127.0.0.1:{settings.temporal_port}")
         store = await stack.enter_async_context(open_store(settings))
-        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens)
+        webhooks = await stack.enter_async_context(open_webhooks(settings))
+        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks)
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker
@@ -174,6 +180,16 @@ async def _open_server(settings: Settings, url: str) -> AsyncIterator[Store]:
         yield store
     finally:
         await store.close()
+
+
+@asynccontextmanager
+async def open_webhooks(settings: Settings) -> AsyncIterator[Webhooks]:
+    """What replies to web addresses go out by, while entered."""
+    webhooks = SignedWebhooks(webhook_key(settings.webhook_secret), private=settings.webhook_private)
+    try:
+        yield webhooks
+    finally:
+        await webhooks.close()
 
 
 def describe_store(settings: Settings) -> str:

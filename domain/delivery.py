@@ -1,0 +1,46 @@
+"""What a prompt's `reply_to` is told once the prompt has ended."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel
+
+from domain.messages import Message
+from domain.wire import json_size
+
+MAX_TEXT_BYTES = 1_000_000  # as JSON; the server takes no payload over 2 MiB
+CUT = "\n[cut here; the whole answer is in the store]"
+
+
+class PromptEnd(BaseModel):
+    """How a prompt ended, and the whole answer: up to 1 MB, then cut with a note. Every field is always there.
+
+    The same prompt may be told more than once: `thread` and `prompt_id` name it.
+    """
+
+    thread: str
+    prompt_id: str
+    status: str
+    turn: int | None
+    message_id: str | None
+    text: str
+    error: str | None
+
+
+def end_of(prompt: Message, answer: Message | None) -> PromptEnd:
+    """From the rows of a prompt that has ended and of its answer, if it has one."""
+    return PromptEnd(
+        thread=prompt.thread,
+        prompt_id=prompt.prompt_id,
+        status=prompt.status,
+        turn=prompt.turn,
+        message_id=answer.id if answer else None,
+        text=_cut(answer.text) if answer else "",
+        error=prompt.error,
+    )
+
+
+def _cut(text: str) -> str:
+    kept = text
+    while (size := json_size(kept)) > MAX_TEXT_BYTES:
+        kept = kept[: len(kept) * MAX_TEXT_BYTES // size]
+    return kept if kept == text else kept + CUT

@@ -1,0 +1,27 @@
+"""Settings that more must be said of than their type."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import SecretStr
+
+from runtime.settings import SettingsError, load, webhook_key
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_the_key_of_webhooks_is_read_from_its_secret() -> None:
+    key = webhook_key(SecretStr(SECRET))
+    assert key is not None
+    assert len(key) == 24
+    assert webhook_key(None) is None
+
+
+@pytest.mark.parametrize("secret", [SECRET[6:], "whsec_c2hvcnQ=", "whsec_not-base64!", "whsec_" + "A" * 200])
+def test_a_secret_that_cannot_be_one_stops_the_start_and_is_not_shown(
+    monkeypatch: pytest.MonkeyPatch, secret: str
+) -> None:
+    monkeypatch.setenv("EVERTHREAD_WEBHOOK_SECRET", secret)
+    with pytest.raises(SettingsError, match="whsec_ and then 24 to 64 random bytes") as caught:
+        load()
+    assert secret.removeprefix("whsec_") not in str(caught.value)
