@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -14,6 +15,8 @@ from weakref import WeakValueDictionary
 from temporalio.client import (
     Client,
     WithStartWorkflowOperation,
+    WorkflowExecutionStatus,
+    WorkflowFailureError,
     WorkflowHandle,
     WorkflowUpdateFailedError,
     WorkflowUpdateRPCTimeoutOrCancelledError,
@@ -22,8 +25,9 @@ from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
+from client.retries import Retrying, retrying_of
 from domain import ids
-from domain.errors import InputRefusedError, UnavailableError
+from domain.errors import InputRefusedError, UnavailableError, UnknownPromptError, UnknownThreadError
 from domain.prompts import Interrupt, InterruptReceipt, Prompt, Receipt, ThreadStart, TurnReport, read_thread_id
 from workflows import attributes
 from workflows.interface import PROMPT_REFUSALS
@@ -33,7 +37,7 @@ CALL_TIMEOUT = timedelta(seconds=30)
 # The server allows ten at once for a workflow, and answers a flood with outcomes that nobody knows.
 UPDATES_IN_FLIGHT = 5
 ASK_AGAIN_S, ASK_AGAIN_LATER_S = 0.2, 2.0
-_REFUSALS = {kind.__name__: kind for kind in PROMPT_REFUSALS}
+_REFUSALS = {kind.__name__: kind for kind in (*PROMPT_REFUSALS, UnknownThreadError, UnknownPromptError)}
 T = TypeVar("T")
 
 
@@ -49,7 +53,8 @@ class Threads:
     async def submit(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> Receipt:
         """Send a prompt, starting the thread if it does not run; safe to repeat with the same prompt id.
 
-        Raises: InputRefusedError, PromptConflictError, InboxFullError, ThreadBusyError if the thread does not take it;
+        Raises: InputRefusedError, PromptConflictError, InboxFullError, ThreadBusyError if the thread does not take it,
+        UnknownThreadError if it must exist and does not;
         UnavailableError if Temporal does not answer, and then the outcome is unknown: send the same prompt, with its id,
         again.
         """
@@ -97,9 +102,10 @@ class Threads:
     async def signal(self, thread: str, prompt: Prompt, start: ThreadStart | None = None) -> None:
         """Send a prompt without waiting to hear whether it is taken; a refusal is recorded on the thread.
 
+        A thread that must exist and does not is one that failed with UnknownThreadError.
         Raises: UnavailableError if Temporal does not answer.
         """
-        await self._start(thread, start or ThreadStart(), start_signal="prompt", start_signal_args=[prompt])
+        await self._start(thread, _start_for(prompt, start), start_signal="prompt", start_signal_args=[prompt])
 
     async def ensure_running(self, thread: str, start: ThreadStart | None = None) -> None:
         """Start the thread unless it runs, so that what it left unended goes on.
@@ -109,9 +115,18 @@ class Threads:
         await self._start(thread, start or ThreadStart())
 
     async def status(self, thread: str) -> dict[str, Any]:
-        """What the thread is doing. Raises: RPCError if it does not run."""
-        status: dict[str, Any] = await self.handle(thread).query("status", rpc_timeout=CALL_TIMEOUT)
-        return status
+        """What the thread is doing, as its query `status` tells, and `retrying`: what fails meanwhile, see client.retries.
+
+        Raises: RPCError if it does not run.
+        """
+        handle = self.handle(thread)
+        status, retrying = await asyncio.gather(handle.query("status", rpc_timeout=CALL_TIMEOUT), self.retrying(thread))
+        return dict(status) | {"retrying": [one.model_dump() for one in retrying]}
+
+    async def retrying(self, thread: str) -> list[Retrying]:
+        """What of the thread's work has failed and is tried again; needs no worker. Raises: RPCError if there is none."""
+        description = await self.handle(thread).describe(rpc_timeout=CALL_TIMEOUT)
+        return retrying_of(description.raw_description, time.time())
 
     def handle(self, thread: str) -> WorkflowHandle[Any, Any]:
         return self.temporal.get_workflow_handle(ids.workflow_id(read_thread_id(thread)))
@@ -119,15 +134,31 @@ class Threads:
     async def _update(
         self, name: str, thread: str, prompt: Prompt, start: ThreadStart | None, result_type: type[T]
     ) -> T:
-        async with self._flight(thread, "Temporal did not take the prompt", "; send it again under its id"):
-            result: T = await self.temporal.execute_update_with_start_workflow(
-                name,
-                prompt,
-                start_workflow_operation=self._operation(thread, start or ThreadStart()),
-                result_type=result_type,
-                rpc_timeout=None if name == "ask" else CALL_TIMEOUT,
-            )
+        try:
+            async with self._flight(thread, "Temporal did not take the prompt", "; send it again under its id"):
+                result: T = await self.temporal.execute_update_with_start_workflow(
+                    name,
+                    prompt,
+                    start_workflow_operation=self._operation(thread, _start_for(prompt, start)),
+                    result_type=result_type,
+                    rpc_timeout=None if name == "ask" else CALL_TIMEOUT,
+                )
+        except (InputRefusedError, UnavailableError):
+            if prompt.must_exist:  # then the run that was started for it may have ended under the update
+                await self._raise_if_unknown(thread)
+            raise
         return result
+
+    async def _raise_if_unknown(self, thread: str) -> None:
+        with suppress(RPCError):
+            handle = self.handle(thread)
+            if (await handle.describe(rpc_timeout=CALL_TIMEOUT)).status != WorkflowExecutionStatus.FAILED:
+                return
+            try:
+                await handle.result(rpc_timeout=CALL_TIMEOUT)
+            except WorkflowFailureError as error:
+                if isinstance(error.cause, ApplicationError) and error.cause.type == UnknownThreadError.__name__:
+                    raise UnknownThreadError(error.cause.message) from error
 
     @asynccontextmanager
     async def _flight(self, thread: str, problem: str, remedy: str = "") -> AsyncIterator[None]:
@@ -172,6 +203,11 @@ class Threads:
             "static_summary": f"Thread with agent {agent}",
             "search_attributes": attributes.started(agent, start.owner or "", start.tenant or ""),
         }
+
+
+def _start_for(prompt: Prompt, start: ThreadStart | None) -> ThreadStart:
+    start = start or ThreadStart()
+    return start.model_copy(update={"must_exist": True}) if prompt.must_exist else start
 
 
 def _with_id(prompt: Prompt) -> Prompt:
