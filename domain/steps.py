@@ -207,17 +207,3 @@ class CheckpointRequest(Wire):
     epoch: int
     turn: int
     state: dict[str, Any]
-
-
-class DeliverRequest(Wire):
-    """Tells whoever the prompt names how it ended."""
-
-    v: int = 1
-    thread: str
-    prompt_id: str
-
-
-class DeliverResult(Wire):
-    """`none`: the prompt names nobody."""
-
-    status: Literal["delivered", "undeliverable", "none"]

@@ -11,19 +11,18 @@ from contextlib import aclosing, suppress
 from prompt_toolkit import PromptSession
 from prompt_toolkit.formatted_text import ANSI
 
-from activities.ports import EventLog, Store
+from client.reading import ThreadReader
 from client.threads import Threads
-from domain import ids
 from domain.errors import EverthreadError, UnavailableError
 from domain.events import Event
 from domain.messages import Message
 from domain.prompts import Prompt, ThreadStart, read_prompt
-from gateway.answers import answer_text, ticking
 from gateway.transcript import BOLD, PLAIN, Transcript
 
 RESEND_S = 2.0
 ASIDE_S = 10.0  # for an answer to be stopped
 RECALLED_ROWS = 40  # of a thread that is opened again
+NO_TURN = ("refused", "withdrawn", "joined")  # prompts that began none, or came to another's
 
 
 class Chat:
@@ -33,10 +32,9 @@ class Chat:
     the input line away and gives it back, with what was typed so far, when it is answered.
     """
 
-    def __init__(self, threads: Threads, store: Store, events: EventLog, *, thread: str, start: ThreadStart) -> None:
+    def __init__(self, threads: Threads, reader: ThreadReader, *, thread: str, start: ThreadStart) -> None:
         self._threads = threads
-        self._store = store
-        self._events = events
+        self._reader = reader
         self._thread = thread
         self._start = start
         self._session: PromptSession[str | None] = PromptSession()
@@ -86,8 +84,8 @@ class Chat:
 
     async def _recall(self) -> None:
         """Show how a thread that is opened again ended, and what of it is not ended."""
-        page = await self._store.page(self._thread, cursor=None, limit=RECALLED_ROWS, newest_first=True)
-        prompts = [row for row in reversed(page.items) if row.role == "user" and row.status != "refused"]
+        page = await self._reader.messages(self._thread, limit=RECALLED_ROWS, newest_first=True)
+        prompts = [row for row in reversed(page.items) if row.role == "user" and row.status not in NO_TURN]
         ended = [row for row in prompts if row.final]
         for row in [*ended[-1:], *(row for row in prompts if not row.final)]:
             self._transcript.prompt(row.text, row.author)
@@ -98,12 +96,9 @@ class Chat:
         self._update()
 
     async def _follow(self) -> None:
-        async with aclosing(ticking(self._events, self._thread)) as feed:
+        async with aclosing(self._reader.follow(self._thread, unended=self._unended)) as feed:
             async for event in feed:
-                if event is None:
-                    await self._look_after_lost_ends()
-                else:
-                    await self._hear(event)
+                await self._hear(event)
                 self._update()
 
     async def _hear(self, event: Event) -> None:
@@ -112,31 +107,25 @@ class Chat:
             await self._close_input()
             self._transcript.prompt(event.data["text"], event.data["author"] or "from elsewhere")
             self._unended.add(str(prompt_id))
+        elif event.kind == "prompt.joined":
+            if prompt_id not in self._mine | self._unended:
+                self._transcript.prompt(event.data["text"], event.data["author"] or "from elsewhere")
+            self._unended.discard(str(prompt_id))  # what it said is answered by the turn it joined
         elif event.kind == "prompt.refused":
             await self._close_input()
         self._transcript.show(event)
         if event.kind == "turn.finished":
             if event.data["status"] == "answered" and event.data["message_id"] != self._transcript.shown:
-                await self._show_ended_prompt(str(prompt_id))  # it was whole before we listened
+                row = await self._reader.prompt(self._thread, str(prompt_id))
+                if row is not None:
+                    await self._show_ended(row)  # it was whole before we listened
             self._unended.discard(str(prompt_id))
-
-    async def _look_after_lost_ends(self) -> None:
-        """Live events may be lost; the store tells what has ended all the same."""
-        row_ids = [ids.message_id(self._thread, prompt_id, "prompt") for prompt_id in self._unended]
-        for row in await self._store.get(row_ids):
-            if row.final:
-                await self._show_ended(row)
-                self._unended.discard(row.prompt_id)
-
-    async def _show_ended_prompt(self, prompt_id: str) -> None:
-        for row in await self._store.get([ids.message_id(self._thread, prompt_id, "prompt")]):
-            await self._show_ended(row)
 
     async def _show_ended(self, row: Message) -> None:
         if row.status == "answered":
-            self._transcript.answer(row.agent or "assistant", await answer_text(self._store, row))
+            self._transcript.answer(row.agent or "assistant", await self._reader.answer_text(row))
         else:
-            self._transcript.note(f"not answered: {row.error}")
+            self._transcript.ended(row.status, row.error)
 
     async def _send(self, text: str) -> None:
         prompt_id = str(uuid.uuid4())

@@ -9,13 +9,12 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 from typing import TextIO
 
-from activities.ports import EventLog, Store
+from client.reading import ThreadReader
 from client.threads import Threads
 from domain.content import MAX_PROMPT_BYTES
 from domain.errors import EverthreadError
 from domain.messages import preview
 from domain.prompts import ThreadStart, read_prompt
-from gateway.answers import answer_text, ended
 
 CHUNK_BYTES = 65_536
 
@@ -28,8 +27,7 @@ async def run_filter(
     lines: AsyncIterator[str],
     out: TextIO,
     threads: Threads,
-    store: Store,
-    events: EventLog,
+    reader: ThreadReader,
     *,
     thread: str,
     start: ThreadStart,
@@ -42,15 +40,15 @@ async def run_filter(
         receipt = await threads.submit(thread, read_prompt({"content": line}), start)
         try:
             async with asyncio.timeout(timeout_s):
-                row = await ended(store, events, thread, receipt.prompt_id)
+                report = await reader.end(thread, receipt.prompt_id)
         except TimeoutError:
             raise FilterError(
                 f"no answer to {preview(line, 40)!r} within {timeout_s:g} s; it is kept, and answered when that can be "
                 f"(thread {thread})"
             ) from None
-        if row.status != "answered":
-            raise FilterError(f"{preview(line, 40)!r} was not answered: {row.error}")
-        out.write((await answer_text(store, row)).rstrip("\n") + "\n")
+        if report.status != "answered":
+            raise FilterError(f"{preview(line, 40)!r} was not answered: {report.error}")
+        out.write(report.text.rstrip("\n") + "\n")
         out.flush()
 
 

@@ -7,12 +7,13 @@ from typing import Any
 
 from prompt_toolkit.utils import get_cwidth
 
+from client.retries import retry_words
 from domain.events import Event
-from domain.messages import preview
+from domain.steps import attempt_of
 
 DIM, BOLD, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 _CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
-UNANSWERED = {"failed": "not answered", "interrupted": "stopped"}
+ENDS = {"failed": "not answered", "refused": "refused", "interrupted": "stopped", "withdrawn": "withdrawn"}
 UP_AND_CLEAR = "\x1b[{rows}A\r\x1b[J"
 
 
@@ -36,6 +37,11 @@ class Transcript:
         """An answer that is whole already."""
         self._line(f"{BOLD}{agent} ›{PLAIN} {printable(text) or '(no text)'}")
 
+    def ended(self, status: str, why: str | None) -> None:
+        """The end of a prompt that has no answer of its own; one that joined a turn is answered there."""
+        if status in ENDS:
+            self.note(f"{ENDS[status]}: {why}" if why else ENDS[status])
+
     def note(self, text: str) -> None:
         self._line(f"{DIM}{printable(text)}{PLAIN}")
 
@@ -56,15 +62,14 @@ class Transcript:
             case "model.retrying":
                 self._take_back()
                 self._message = None
-                self.note(
-                    f"the model cannot answer now: {preview(data['error'], 200)} · again in {data['retry_in_s']:g} s"
-                )
+                words = retry_words(attempt_of(data["attempt"]) + 1, data["retry_in_s"], data["error"])
+                self.note(f"the model cannot answer now: {words}")
             case "tool.started":
                 self.note(f"· {data['tool']} …")
-            case "turn.finished" if data["status"] in UNANSWERED:
-                self.note(f"{UNANSWERED[data['status']]}: {data['error']}")
+            case "turn.finished":
+                self.ended(data["status"], data.get("error"))
             case "prompt.refused":
-                self.note(f"refused: {data['error']}")
+                self.ended("refused", data["error"])
 
     def _begin(self, data: dict[str, Any]) -> None:
         if self._message == data["message_id"]:

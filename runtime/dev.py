@@ -22,6 +22,7 @@ from temporalio.worker import Worker
 
 from adapters.streams_memory import MemoryEvents
 from catalog.registry import discover
+from client.reading import ThreadReader
 from client.threads import Threads
 from domain.errors import EverthreadError, SetupError
 from domain.messages import preview
@@ -162,9 +163,8 @@ class _System:
     async def _chat(self, thread: str) -> None:
         facts = self._facts(thread)
         sys.stdout.write(f"\n{banner.banner(facts)}\n{banner.things_to_try(facts, thread)}\n")
-        ports = self.ports
         await self.threads.ensure_running(thread, self._start())  # so that all three things work at once
-        self.chat = Chat(self.threads, ports.store, ports.events, thread=thread, start=self._start())
+        self.chat = Chat(self.threads, self._reader(), thread=thread, start=self._start())
         await self.chat.run()
 
     async def _filter(self, thread: str) -> None:
@@ -173,12 +173,14 @@ class _System:
             standard_input(),
             sys.stdout,
             self.threads,
-            self.ports.store,
-            self.ports.events,
+            self._reader(),
             thread=thread,
             start=self._start(),
             timeout_s=self.options.timeout_s,
         )
+
+    def _reader(self) -> ThreadReader:
+        return ThreadReader(self.ports.store, self.ports.events)
 
     async def _last_thread(self) -> str | None:
         if self.options.new:

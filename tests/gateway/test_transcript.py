@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from domain.events import Event, EventKind
+from domain.steps import fence
 from gateway.transcript import Transcript
 
 
@@ -51,7 +54,10 @@ def delta(text: str, attempt: int = 1) -> tuple[EventKind, dict[str, Any]]:
 
 
 FINISHED: tuple[EventKind, dict[str, Any]] = ("message.finished", {"message_id": "m", "attempt": 1})
-RETRYING: tuple[EventKind, dict[str, Any]] = ("model.retrying", {"message_id": "m", "error": "away", "retry_in_s": 1.0})
+RETRYING: tuple[EventKind, dict[str, Any]] = (
+    "model.retrying",
+    {"message_id": "m", "attempt": fence(1, 0, 3), "error": "away", "retry_in_s": 20.3},
+)
 
 
 def test_an_answer_is_shown_as_it_comes() -> None:
@@ -87,3 +93,24 @@ def test_text_from_outside_does_not_drive_the_terminal() -> None:
 def test_a_failed_turn_says_why() -> None:
     screen = told(("turn.finished", {"status": "failed", "error": "No such model."}))
     assert screen.text == "not answered: No such model.\n"
+
+
+def test_a_model_that_is_away_is_told_with_attempt_next_try_and_cause() -> None:
+    assert told(RETRYING).text == "the model cannot answer now: attempt 4, next in 20 s: away\n"
+
+
+@pytest.mark.parametrize(
+    ("status", "error", "words"),
+    [
+        ("failed", "No such model.", "not answered: No such model.\n"),
+        ("interrupted", "Ctrl-C", "stopped: Ctrl-C\n"),
+        ("withdrawn", None, "withdrawn\n"),
+        ("joined", None, ""),
+        ("answered", None, ""),
+        ("of a newer release", None, ""),
+    ],
+)
+def test_an_end_without_an_answer_of_its_own_is_told_if_there_is_something_to_tell(
+    status: str, error: str | None, words: str
+) -> None:
+    assert told(("turn.finished", {"prompt_id": "p", "status": status, "error": error})).text == words
