@@ -20,13 +20,19 @@ Thread = Annotated[
 @app.callback()
 def everthread(context: typer.Context) -> None:
     """Durable agent threads on Temporal. TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE say which server (see .env.example)."""
-    context.obj = Console(_connect, temporal.DATA_CONVERTER, (settings.SettingsError,))
+    context.obj = Console(_connect, _gateway_url, temporal.DATA_CONVERTER, (settings.SettingsError,))
 
 
 async def _connect() -> Threads:
     found = settings.load()
     address = found.temporal_address or f"127.0.0.1:{found.temporal_port}"
     return Threads(await temporal.connect(address, found.temporal_namespace), found.task_queue, found.agent)
+
+
+def _gateway_url() -> str:
+    found = settings.load()
+    host = f"[{found.host}]" if ":" in found.host else found.host
+    return f"http://{host}:{found.port}"
 
 
 @app.command()

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 PREVIEW_CHARS = 300
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd")
+_TERMINAL = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
 T = TypeVar("T")
 
@@ -126,6 +127,11 @@ def preview(text: str, chars: int = PREVIEW_CHARS) -> str:
     """The start of a text on one line, at most `chars` characters long, without control characters."""
     line = " ".join(text[: chars * 4].split()).translate(_CONTROLS)
     return line if len(line) <= chars else line[: chars - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """Text from outside without what would drive a terminal; line ends and tabs stay."""
+    return text.translate(_TERMINAL)
 
 
 def describe(value: Any) -> str:

@@ -13,6 +13,7 @@ from starlette.exceptions import HTTPException
 
 from activities.ports import Store
 from domain.errors import InputRefusedError
+from domain.listing import ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.prompts import MAX_NAME
 
@@ -21,6 +22,7 @@ HIDDEN = {"raw", "result", "digest", "attempt"}  # the provider's object and our
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to give at the most.")]
 Cursor = Annotated[str | None, Query(description="The `next` of the page before.", max_length=20_000)]
+Equal = Annotated[str | None, Query(description="Only threads that have exactly this.", max_length=MAX_NAME)]
 Health = Callable[[], Awaitable[dict[str, Any]]]
 
 
@@ -39,9 +41,18 @@ def make_app(store: Store, health: Health, version: str) -> FastAPI:
         return JSONResponse(state, 200 if state["status"] == "ok" else 503)
 
     @app.get("/api/threads")
-    async def list_threads(limit: Limit = 50, cursor: Cursor = None) -> Page[ThreadRecord]:
-        """Threads by last activity, newest first."""
-        return await store.page_threads(cursor=cursor, limit=limit)
+    async def list_threads(
+        limit: Limit = 50,
+        cursor: Cursor = None,
+        tenant: Equal = None,
+        owner: Equal = None,
+        agent: Equal = None,
+        status: Equal = None,
+        text: Annotated[str | None, Query(description="Words of the last prompt.", max_length=200)] = None,
+    ) -> Page[ThreadRecord]:
+        """Threads by last activity, newest first; of those only the ones for which all that is given holds."""
+        where = ThreadFilter(tenant=tenant, owner=owner, agent=agent, status=status, text=text)
+        return await store.page_threads(where, cursor=cursor, limit=limit)
 
     @app.get("/api/threads/{thread}/messages", response_model_exclude={"items": {"__all__": HIDDEN}})
     async def list_messages(

@@ -9,10 +9,10 @@ from prompt_toolkit.utils import get_cwidth
 
 from client.retries import retry_words
 from domain.events import Event
+from domain.messages import printable
 from domain.steps import attempt_of
 
 DIM, BOLD, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
-_CONTROLS = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 ENDS = {"failed": "not answered", "refused": "refused", "interrupted": "stopped", "withdrawn": "withdrawn"}
 UP_AND_CLEAR = "\x1b[{rows}A\r\x1b[J"
 
@@ -108,8 +108,3 @@ class Transcript:
         if self._text:
             self._end()
         self._write(f"{text}\n")
-
-
-def printable(text: str) -> str:
-    """Text from outside without what would drive the terminal."""
-    return text.translate(_CONTROLS)

@@ -14,6 +14,7 @@ import typer
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 
+from client.gateway import Gateway
 from client.threads import Threads
 from domain.errors import EverthreadError, SetupError
 from domain.messages import preview
@@ -29,9 +30,12 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for 
 
 @dataclass(frozen=True)
 class Console:
-    """`reach` connects to the Temporal server of the settings, and may raise `setup_errors`; `converter` reads payloads."""
+    """`reach` connects to the Temporal server of the settings, `gateway_url` says where the gateway should run; both may
+    raise `setup_errors`. `converter` reads payloads.
+    """
 
     reach: Callable[[], Awaitable[Threads]]
+    gateway_url: Callable[[], str]
     converter: DataConverter
     setup_errors: tuple[type[Exception], ...] = ()
 
@@ -44,6 +48,13 @@ class Console:
         except (RPCError, RuntimeError, TimeoutError) as error:
             why = preview(str(error), 160) or "no answer"
             raise SetupError(f"Temporal cannot be reached, see TEMPORAL_ADDRESS: {why}") from error
+
+    def gateway(self) -> Gateway:
+        """Raises: SetupError."""
+        try:
+            return Gateway(self.gateway_url())
+        except self.setup_errors as error:
+            raise SetupError(str(error)) from error
 
 
 def run(context: typer.Context, work: Callable[[Console], Coroutine[Any, Any, int]]) -> NoReturn:

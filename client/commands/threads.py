@@ -1,4 +1,4 @@
-"""`cli.py threads roll`: moves threads to the code that is deployed now."""
+"""`cli.py threads …`: the table of its commands, and `roll`, which moves threads to the code that is deployed now."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import typer
 from temporalio.client import WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
+from client.commands import lists, talk
 from client.commands.console import UNUSABLE, Console, Json, Progress, complain, run, tell
 from client.threads import CALL_TIMEOUT, Threads
 from client.visibility import count_running, each, list_running
@@ -23,6 +24,14 @@ app = typer.Typer(help="Do something with threads.", no_args_is_help=True)
 @app.callback()
 def threads() -> None:
     """Do something with threads."""
+
+
+app.command("list")(lists.list_threads)
+app.command()(lists.messages)
+app.command()(talk.status)
+app.command()(talk.submit)
+app.command()(talk.ask)
+app.command()(talk.interrupt)
 
 
 @app.command()

@@ -57,6 +57,15 @@ async def test_pages_have_neither_gaps_nor_doubles(talked: Everthread) -> None:
     assert {"talk-0", "talk-1", "talk-2"} <= set(names)
 
 
+async def test_threads_are_listed_by_what_they_are_asked_for(talked: Everthread) -> None:
+    async def listed(query: str) -> set[str]:
+        return {record["thread"] for record in await pages(talked, f"/api/threads?limit=100&{query}")}
+
+    assert await listed("agent=assistant&status=active") >= TALKS
+    assert await listed("agent=poet") == set()
+    assert await listed("owner=nobody") | await listed("tenant=nobody") == set()
+
+
 async def test_our_own_bookkeeping_is_not_shown(talked: Everthread) -> None:
     rows = await talked.messages("talk-0")
 
@@ -75,6 +84,7 @@ async def test_our_own_bookkeeping_is_not_shown(talked: Everthread) -> None:
         ("/api/threads?limit=0", {}, 422, "limit"),
         ("/api/threads?limit=many", {}, 422, "'many'"),
         ("/api/threads?cursor=bogus", {}, 422, "cursor"),
+        (f"/api/threads?text={'x' * 201}", {}, 422, "text"),
         ("/api/threads/talk-0/messages?limit=201", {}, 422, "limit"),
         ("/api/threads/talk-0/messages?cursor=bogus", {}, 422, "cursor"),
         ("/api/threads/talk-0/messages?order=up", {}, 422, "order"),
@@ -102,6 +112,7 @@ async def test_nothing_can_be_written(running: Everthread) -> None:
     assert (answer.status_code, answer.headers["content-type"]) == (405, "application/problem+json")
 
 
+TALKS = {"talk-0", "talk-1", "talk-2"}
 SAID = (("user", ""), ("assistant", "You said: "))
 
 

@@ -1,0 +1,60 @@
+"""Lists over a gateway that runs, for programs that have no store."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+from pydantic import BaseModel, ValidationError
+
+from domain.errors import InputRefusedError, UnavailableError
+from domain.listing import ALL_THREADS, ThreadFilter
+from domain.messages import Message, Page, ThreadRecord
+
+TIMEOUT_S = 10.0
+MOST = 200  # items a page
+
+P = TypeVar("P", bound=BaseModel)
+
+
+class Gateway:
+    """The gateway at a base address, such as http://127.0.0.1:8800."""
+
+    def __init__(self, url: str) -> None:
+        self._url = url
+
+    async def threads(
+        self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None = None, limit: int = MOST
+    ) -> Page[ThreadRecord]:
+        """Some threads by last activity, newest first, at most 200. Raises: InputRefusedError; UnavailableError."""
+        wanted = {"cursor": cursor, "limit": min(limit, MOST)} | where.model_dump()
+        return await self._get(Page[ThreadRecord], "/api/threads", wanted)
+
+    async def messages(
+        self, thread: str, *, cursor: str | None = None, limit: int = MOST, newest_first: bool = False
+    ) -> Page[Message]:
+        """Some of a thread's messages in order, at most 200. Raises: InputRefusedError; UnavailableError."""
+        wanted = {"cursor": cursor, "limit": min(limit, MOST), "order": "desc" if newest_first else "asc"}
+        return await self._get(Page[Message], f"/api/threads/{quote(thread, safe='')}/messages", wanted)
+
+    async def _get(self, kind: type[P], path: str, wanted: dict[str, Any]) -> P:
+        import httpx2  # slow to load, and most commands need none of it
+
+        query = {name: value for name, value in wanted.items() if value is not None}
+        try:
+            async with httpx2.AsyncClient(base_url=self._url, trust_env=False, timeout=TIMEOUT_S) as http:
+                response = await http.get(path, params=query)
+        except httpx2.HTTPError as error:
+            raise UnavailableError(
+                f"no gateway answers at {self._url}: start it with `make run`, or see EVERTHREAD_HOST and EVERTHREAD_PORT"
+            ) from error
+        if response.headers.get("content-type") == "application/problem+json" and response.status_code < 500:
+            raise InputRefusedError(str(response.json().get("detail")))
+        try:
+            response.raise_for_status()
+            return kind.model_validate_json(response.content)
+        except (httpx2.HTTPStatusError, ValidationError) as error:
+            raise UnavailableError(
+                f"what runs at {self._url} does not answer as our gateway does: {response.status_code}; "
+                "see EVERTHREAD_HOST and EVERTHREAD_PORT"
+            ) from error
