@@ -86,10 +86,7 @@ class DeliveryActivities:
         note(f"reply.{status}", thread=row.thread, prompt_id=row.prompt_id, attempts=attempts, error=error)
 
     async def _send(self, row: Message, to: ReplyTo) -> None:
-        answers = await self._store.get([row.answer]) if row.answer else []
-        if row.answer and not answers:
-            raise NotVisibleYetError(f"the answer to prompt {row.prompt_id} does not show yet")
-        end = end_of(row, next(iter(answers), None))
+        end = end_of(row, await self._answer(row))
         if to.workflow_id is not None:
             await self._signal(to.workflow_id, to.signal, end)
             return
@@ -99,6 +96,17 @@ class DeliveryActivities:
                 await self._webhooks.post(to.url, row.id, end.model_dump_json().encode())
         except TimeoutError:
             raise DeliveryFailedError(f"no answer within {CALL_TIMEOUT_S:g} s") from None
+
+    async def _answer(self, row: Message) -> Message | None:
+        """The last answer of its turn, which may be another prompt's."""
+        first = row
+        if row.joins is not None:
+            [first] = await self._store.get([ids.message_id(row.thread, row.joins, "prompt")]) or [row]
+        if first.answer is None:
+            return None
+        for answer in await self._store.get([first.answer]):
+            return answer
+        raise NotVisibleYetError(f"the answer to prompt {row.prompt_id} does not show yet")
 
     async def _signal(self, workflow_id: str, signal: str, end: PromptEnd) -> None:
         handle = self._temporal.get_workflow_handle(workflow_id)

@@ -201,6 +201,20 @@ class Reopened(Wire):
     refused: str = ""
 
 
+class DeliverRequest(Wire):
+    """Tells whoever the prompt names how it ended."""
+
+    v: int = 1
+    thread: str
+    prompt_id: str
+
+
+class DeliverResult(Wire):
+    """`none`: the prompt names nobody."""
+
+    status: Literal["delivered", "undeliverable", "none"]
+
+
 class CheckpointRequest(Wire):
     v: int = 1
     thread: str

@@ -8,8 +8,9 @@ from temporalio import workflow
 from temporalio.exceptions import ActivityError
 
 with workflow.unsafe.imports_passed_through():
+    from activities.delivery import DeliveryActivities
     from domain.messages import preview
-    from domain.steps import DeliverRequest, DeliverResult
+    from domain.steps import DeliverRequest
     from domain.thread import ThreadState
     from workflows import options
 
@@ -42,11 +43,8 @@ class Deliveries:
     async def _send(self, prompt_id: str) -> None:
         request = DeliverRequest(thread=self._thread, prompt_id=prompt_id)
         try:
-            await workflow.execute_activity(
-                "deliver",
-                request,
-                result_type=DeliverResult,
-                **options.deliver(f"reply: {preview(prompt_id, SUMMARY_CHARS)}"),
+            await workflow.execute_activity_method(
+                DeliveryActivities.deliver, request, **options.deliver(f"reply: {preview(prompt_id, SUMMARY_CHARS)}")
             )
         except ActivityError as error:  # it is in the store that it was tried
             workflow.logger.warning("reply.lost %s: %s", prompt_id, error.cause)
