@@ -160,6 +160,25 @@ def test_results_stand_behind_their_own_call_in_the_order_of_the_calls() -> None
     assert [message.text for message in messages] == ["", "a", "b"]
 
 
+CALL_IDS = st.sampled_from("abc")
+ANY_CALLS = st.lists(st.builds(ToolCall, call_id=CALL_IDS, name=st.just("look"), arguments=texts), max_size=3)
+ANY_MESSAGES = st.lists(
+    st.builds(ChatMessage, st.sampled_from(["system", "user"]), texts)
+    | st.builds(ChatMessage, st.just("assistant"), texts, ANY_CALLS)
+    | st.builds(ChatMessage, st.just("tool"), texts, call_id=st.none() | CALL_IDS),
+    max_size=8,
+)
+
+
+@given(ANY_MESSAGES)
+def test_closing_calls_makes_any_messages_valid_and_leaves_valid_ones_as_they_are(messages: list[ChatMessage]) -> None:
+    """So an agent's hook may return whatever it likes."""
+    closed = close_calls(messages)
+    assert_valid(closed)
+    assert [m for m in closed if m.role != "tool"] == [m for m in messages if m.role != "tool"]
+    assert close_calls(closed) == closed
+
+
 def test_an_agent_without_instructions_sends_no_system_message() -> None:
     running = [row(1, 0, 0, "user", status="pending", text="hello")]
     assert [message.role for message in build_context("  ", [], running, PLENTY)] == ["user"]
