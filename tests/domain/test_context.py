@@ -94,11 +94,11 @@ def test_the_context_holds_the_newest_whole_turns_that_ended_well(
 ) -> None:
     history, running = conversation
     good = [prompt.turn for prompt in history if prompt.role == "user" and prompt.status in ENDED_WELL]
-    spoken = [message for message in history if message.role != "assistant" or message.text or message.tool_calls]
+    spoken = [m for m in [*history, *running] if m.role != "assistant" or m.text or m.tool_calls]
     messages = build_context(INSTRUCTIONS, history, running, budget)
     shown = [message.text for message in messages[1:] if message.text != NO_RESULT]
     ours = [*good, running[0].turn]
-    newest = [[m.text for m in [*spoken, *running] if m.turn in ours[start:]] for start in range(len(ours))]
+    newest = [[m.text for m in spoken if m.turn in ours[start:]] for start in range(len(ours))]
     assert shown in newest
 
 
