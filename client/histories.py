@@ -9,7 +9,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client
 
-from client.threads import CALL_TIMEOUT
+from client.sender import CALL_TIMEOUT
 
 _PAGE = 100
 

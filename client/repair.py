@@ -17,7 +17,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from client.histories import events_of, newest_first
 from client.salvage import Salvage, salvage, wish_key
-from client.threads import CALL_TIMEOUT, Threads
+from client.sender import CALL_TIMEOUT
+from client.threads import Threads
 from client.wedges import Wedge, find_wedge
 from domain import ids
 from domain.errors import InputRefusedError

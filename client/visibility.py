@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from temporalio.client import Client, WorkflowExecution
 
-from client.threads import CALL_TIMEOUT
+from client.sender import CALL_TIMEOUT
 from workflows.interface import WORKFLOW
 
 T = TypeVar("T")

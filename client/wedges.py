@@ -16,7 +16,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from client.histories import newest_first
-from client.threads import CALL_TIMEOUT
+from client.sender import CALL_TIMEOUT
 from domain import ids
 from domain.messages import preview
 

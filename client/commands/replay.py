@@ -18,7 +18,8 @@ from temporalio.worker import Replayer, WorkflowReplayResult
 
 from client.commands.console import FAILED, UNUSABLE, Console, Json, Progress, complain, run, tell
 from client.histories import events_of
-from client.threads import CALL_TIMEOUT, Threads
+from client.sender import CALL_TIMEOUT
+from client.threads import Threads
 from client.visibility import count_running, list_running
 from domain import ids
 from domain.errors import InputRefusedError

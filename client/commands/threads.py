@@ -10,7 +10,8 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from client.commands import lists, talk
 from client.commands.console import UNUSABLE, Console, Json, Progress, complain, run, tell
-from client.threads import CALL_TIMEOUT, Threads
+from client.sender import CALL_TIMEOUT
+from client.threads import Threads
 from client.visibility import count_running, each, list_running
 from domain import ids
 from domain.errors import InputRefusedError
