@@ -58,6 +58,8 @@ class ClosingActivities:
         if request.calls and said is not None:
             await self._close_calls(request, prompt_id, said, record, now)
         place: dict[str, Any] = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
+        if said is not None and said.text:
+            place["answer"] = said.id  # as far as it came
         if request.replaced_by is not None:
             place["replaced_by"] = request.replaced_by
         row = await self._store.amend(ids.message_id(thread, prompt_id, "prompt"), mine, ended | place)

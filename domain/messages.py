@@ -73,7 +73,7 @@ class Message(BaseModel):
     error: str | None = None
     usage: Usage | None = None
     digest: str | None = None  # of a prompt: tells another text under the same id
-    answer: str | None = None  # of a prompt that is answered: the id of its last answer
+    answer: str | None = None  # of a prompt that has ended: the id of its last answer
     refers_to: str | None = None  # of a refusal: the prompt id it was about
     joined: list[str] = Field(default_factory=list)  # of an answer: the ids of the prompts' rows that came to it
     joins: str | None = None  # of a prompt that joined a turn: the id of that turn's prompt

@@ -20,7 +20,7 @@ from typing import Any
 import structlog
 from temporalio.client import Client, WorkflowHistory
 
-from domain.prompts import Prompt
+from domain.prompts import Prompt, ReplyTo, ThreadStart
 from doubles.scripted_model import Reply, ToolCall
 from tests.server import ROLL_EARLY, dev_server
 from tests.system import System, WatchedStore, run_system
@@ -143,6 +143,68 @@ async def asked(system: System, thread: str) -> None:
     await system.threads.ask(thread, Prompt(id="c", content="Hm"))
 
 
+async def steered(system: System, thread: str) -> None:
+    """Into a turn with tools, behind the model's last word, and one too late for a turn that was replaced."""
+    system.model.script(
+        Reply(when="Hold", step=1, tool_calls=[ToolCall(name="hold")]),
+        Reply(when="Slow", text="one two three four", delay_s=0.2),
+        Reply(when="Count", text="one two three", hang_after_chunks=2),
+        "Fine.",
+    )
+    await system.submit(thread, "Hold!", id="a", agent="helper")
+    await system.until(lambda: _heard(system, thread, "tool.started"))
+    await system.submit(thread, "Hurry!", id="b", mode="steer")
+    system.bench.release()
+    await system.ended(thread, "a", "b")
+    await system.submit(thread, "Slow!", id="c")
+    await system.streaming(thread, "one")
+    await system.submit(thread, "And?", id="d", mode="steer")
+    await system.ended(thread, "d")
+    await system.idle(thread)
+    await system.submit(thread, "Count!", id="e")
+    await system.streaming(thread, "one two")
+    await system.submit(thread, "Late!", id="f", mode="steer")
+    await system.submit(thread, "Never mind.", id="g", mode="replace")
+    await system.ended(thread, "e", "f", "g")
+
+
+async def changed(system: System, thread: str) -> None:
+    """Prompts withdrawn and edited, turns answered anew and gone on with; replies to nobody."""
+    reply_to = ReplyTo(workflow_id="nobody", within_s=0.1)
+    handle = system.workflow(thread)
+    system.model.script(Reply(text="one two three", when="Count", hang_after_chunks=2), "Yes.")
+    await system.submit(thread, "Count!", id="a", reply_to=reply_to)
+    await system.streaming(thread, "one two")
+    for name in "bcd":
+        await system.submit(thread, f"I am {name}", id=name, reply_to=reply_to)
+    await handle.execute_update("withdraw", {"prompt_id": "b"})
+    await handle.execute_update("edit", {"prompt_id": "c", "content": "I am Carl"})
+    await handle.signal("withdraw", {"prompt_id": "d"})
+    await handle.signal("edit", {"prompt_id": "a", "content": "too late"})
+    await system.threads.interrupt(thread)
+    await system.ended(thread, *"abcd")
+    await system.idle(thread)
+    system.model.script()
+    for name in ("regenerate", "resume"):
+        await handle.execute_update(name, {"prompt_id": "a"})
+        await system.idle(thread)
+        await handle.signal(name, {"prompt_id": "c"})
+        await system.threads.ask(thread, Prompt(id=f"after-{name}", content="Hm"))
+
+
+async def asleep(system: System, thread: str) -> None:
+    """It ends when nobody talks to it."""
+    await system.ask(thread, "Hi", id="a", start=ThreadStart(idle_timeout_s=0.3))
+    await system.workflow(thread).result()
+
+
+async def must_exist(system: System, thread: str) -> None:
+    """It does not, and is not made."""
+    start = {"must_exist": True}
+    handle = await system.start(thread, start, start_signal="prompt", start_signal_args=[{"content": "Hi"}])
+    await asyncio.gather(handle.result(), return_exceptions=True)
+
+
 async def roll(system: System, thread: str) -> None:
     """In the middle of a turn: tools before, answer after."""
     system.model.script(
@@ -163,6 +225,10 @@ KINDS: list[Record] = [
     cancelled,
     interrupted,
     asked,
+    steered,
+    changed,
+    asleep,
+    must_exist,
 ]
 KINDS_THAT_ROLL: list[Record] = [roll]
 
@@ -198,7 +264,7 @@ async def _record(client: Client, store: WatchedStore, kinds: list[Record], *, a
         thread = f"replay-{name.replace('_', '-')}"
         async with run_system(client, store, task_queue=TASK_QUEUE) as system:
             await kind(system, thread)
-            if kind not in (invalid_start, cancelled):
+            if kind not in (invalid_start, cancelled, asleep, must_exist):
                 await system.idle(thread)
             runs = await system.runs(thread)
         for number, events in enumerate(runs, start=1):

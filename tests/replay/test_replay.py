@@ -65,6 +65,15 @@ SHOWN_BY: dict[str, Callable[[Events], bool]] = {
     "an interrupted activity": has("ACTIVITY_TASK_CANCEL_REQUESTED", '"finish":"interrupted"'),
     "a turn that was stopped before its activity ran": has("ACTIVITY_TASK_CANCELED", '"status":"interrupted"'),
     "an ask of what the thread had forgotten": has("find_turn"),
+    "a steered prompt": has('"joined":["b"]'),
+    "a turn that took another step for a prompt": has('"joined":["d"]'),
+    "a replaced turn": has('"replaced_by":"g"'),
+    "a prompt withdrawn, and one edited": has('"disposition":"withdrawn"', '"disposition":"edited"'),
+    "a turn answered anew": has("regenerate", '"branch":1'),
+    "a turn gone on with": has("resume", '"branch":1,"step":1'),
+    "a reply": has('"name": "deliver"', '"status":"undeliverable"'),
+    "an idle thread that ended": has("TIMER_FIRED", "WORKFLOW_EXECUTION_COMPLETED"),
+    "a thread that does not exist": has("UnknownThreadError"),
     "a cancelled thread": has("WORKFLOW_EXECUTION_CANCELED"),
 }
 
