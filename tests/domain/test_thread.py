@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from typing import Any, Literal
 
 import pytest
@@ -12,10 +13,11 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from pydantic import BaseModel
 
 from domain.errors import InboxFullError, InputRefusedError, PromptConflictError
-from domain.prompts import Prompt
+from domain.prompts import Mode, Prompt
 from domain.state import INLINE_PROMPT_BYTES
 from domain.thread import (
     INLINE_INBOX_BYTES,
+    MAX_JOINED,
     MAX_REFUSALS,
     MAX_WAITING,
     RECENT_IDS,
@@ -212,6 +214,8 @@ class Thread(RuleBasedStateMachine):
         self.queue: list[str] = []  # accepted, in order, not started
         self.accepted: dict[str, str] = {}
         self.turns: list[int] = []
+        self.steered: list[str] = []  # accepted, to join the running turn
+        self.urgent = 0  # so many at the head of the queue came to be next
 
     @initialize(old=st.sampled_from([0, 3, RECENT_IDS - 2, RECENT_IDS + 3]))
     def remember_older_prompts(self, old: int) -> None:
@@ -229,6 +233,64 @@ class Thread(RuleBasedStateMachine):
         self.accepted[name] = "x" * size
         self.queue.append(name)
 
+    @precondition(lambda self: self.state.running is not None)
+    @rule(mode=st.sampled_from(["interrupt", "replace"]))
+    def send_first(self, mode: Mode) -> None:
+        name = f"p{len(self.accepted)}"
+        assert self.state.admit(prompt(name).model_copy(update={"mode": mode})).disposition == "interrupting"
+        self.accepted[name] = "Hello"
+        self.queue.insert(self.urgent, name)
+        self.urgent += 1
+
+    @precondition(lambda self: self.state.running is not None)
+    @rule()
+    def steer(self) -> None:
+        name = f"p{len(self.accepted)}"
+        assert self.state.running is not None
+        stopped = self.state.running.stopped()
+        receipt = self.state.admit(prompt(name).model_copy(update={"mode": "steer"}))
+        assert receipt.disposition == ("queued" if stopped else "joining")
+        self.accepted[name] = "Hello"
+        (self.queue if stopped else self.steered).append(name)
+
+    @precondition(lambda self: self.state.running is not None)
+    @rule()
+    def next_step(self) -> None:
+        running = self.state.running
+        assert running is not None
+        running.step += 1
+        before = {waiting.id for waiting in self.state.steered if waiting.in_store}
+        self.state.join()
+        assert set(running.joining) >= before
+        self.steered = [name for name in self.steered if name not in before]
+        running.joining = []
+
+    @precondition(lambda self: self.queue or self.steered)
+    @rule(data=st.data())
+    def withdraw(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([*self.queue, *self.steered]))
+        self.state.withdraw(name)
+        assert not self.state.is_open(name)
+        assert self.state.report(name).status == "withdrawn"
+        self.urgent -= name in self.queue[: self.urgent]
+        self.queue = [other for other in self.queue if other != name]
+        self.steered = [other for other in self.steered if other != name]
+
+    @precondition(lambda self: self.queue or self.steered)
+    @rule(data=st.data())
+    def edit(self, data: st.DataObject) -> None:
+        name = data.draw(st.sampled_from([*self.queue, *self.steered]))
+        with suppress(InboxFullError):
+            self.state.edit(name, "Bye")
+
+    @rule()
+    def save_changes(self) -> None:
+        self.state.note_withdrawn([waiting.id for waiting in self.state.withdrawn])
+        for waiting in [*self.state.inbox, *self.state.steered]:
+            if waiting.revision is not None:
+                self.state.revised(waiting.id, waiting.revision)
+                self.state.saved([waiting.id], [])
+
     @precondition(lambda self: self.accepted)
     @rule(data=st.data())
     def send_again(self, data: st.DataObject) -> None:
@@ -243,13 +305,16 @@ class Thread(RuleBasedStateMachine):
         batch = names[: data.draw(st.integers(0, len(names)))]
         twice = [name for name in batch if data.draw(st.integers(0, 9)) == 0]
         self.state.saved(batch, twice)
+        self.urgent -= sum(name in twice for name in self.queue[: self.urgent])
         self.queue = [name for name in self.queue if name not in twice]
+        self.steered = [name for name in self.steered if name not in twice]
 
     @precondition(lambda self: self.state.running is None and self.state.ready())
     @rule()
     def start(self) -> None:
         running = self.state.start_turn()
         assert running.prompt_id == self.queue.pop(0)
+        self.urgent = max(0, self.urgent - 1)
         assert running.prompt is None or running.prompt.content == self.accepted[running.prompt_id]
 
     @precondition(lambda self: self.state.running is not None)
@@ -257,12 +322,21 @@ class Thread(RuleBasedStateMachine):
     def end(self, status: Literal["answered", "failed"]) -> None:
         assert self.state.running is not None
         self.turns.append(self.state.running.turn)
+        joined = list(self.state.running.joined)
         self.state.end_turn("Hi", status)
+        assert {self.state.report(name).status for name in joined} <= {"joined"}
+        self.keep_late()
+
+    def keep_late(self) -> None:
+        """What did not come to its turn any more is next."""
+        self.queue[self.urgent : self.urgent] = self.steered
+        self.steered = []
 
     @precondition(lambda self: self.state.running is not None)
     @rule()
     def drop(self) -> None:
         self.state.drop_turn()
+        self.keep_late()
 
     @rule()
     def refuse(self) -> None:
@@ -281,6 +355,7 @@ class Thread(RuleBasedStateMachine):
     @invariant()
     def what_waits_is_what_was_accepted_in_order(self) -> None:
         assert [waiting.id for waiting in self.state.inbox] == self.queue
+        assert [waiting.id for waiting in self.state.steered] == self.steered
 
     @invariant()
     def turns_are_numbered_without_gaps(self) -> None:
@@ -289,16 +364,17 @@ class Thread(RuleBasedStateMachine):
     @invariant()
     def what_waits_or_runs_is_never_forgotten(self) -> None:
         running = [self.state.running.prompt_id] if self.state.running else []
-        assert {*self.queue, *running} <= self.state.recent.keys()
+        assert {*self.queue, *self.steered, *running} <= self.state.recent.keys()
 
     @invariant()
     def the_memory_is_bounded(self) -> None:
-        assert len(self.state.recent) <= RECENT_IDS + len(self.state.inbox) + 30
+        assert len(self.state.recent) <= RECENT_IDS + len(self.state.inbox) + len(self.state.steered) + MAX_JOINED
         assert len(self.state.refusals) <= MAX_REFUSALS
 
     @invariant()
     def a_prompt_without_its_text_is_in_the_store(self) -> None:
-        assert all(waiting.saved for waiting in self.state.inbox if waiting.prompt is None)
+        waiting = [*self.state.inbox, *self.state.steered]
+        assert all(w.saved or w.revision is not None for w in waiting if w.prompt is None)
 
 
 TestThread = Thread.TestCase
