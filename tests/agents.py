@@ -38,6 +38,7 @@ class Workbench:
             (self._put, {"effect": "idempotent", "name": "put"}),
             (self._fail, {"effect": "read", "name": "fail"}),
             (self._exit, {"effect": "read", "name": "exit"}),
+            (self._flood, {"effect": "read", "name": "flood"}),
             (self._sleep, {"effect": "read", "name": "sleep", "timeout_s": 0.1}),
         ]
         return tuple(tool(**options)(function) for function, options in functions)
@@ -76,6 +77,10 @@ class Workbench:
     def _exit(self) -> str:
         """End the program, as command line libraries like to do."""
         raise SystemExit(2)
+
+    async def _flood(self) -> str:
+        """Say too much."""
+        return "x" * 5_000_000
 
     async def _sleep(self) -> str:
         """Take too long."""
