@@ -7,7 +7,7 @@ workflow continues as new, and kept as a checkpoint in the store.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any, Literal
 
 from pydantic import Field
@@ -21,6 +21,9 @@ from domain.state import INLINE_PROMPT_BYTES, Kept, Running, Shown, Waiting
 from domain.wire import json_size
 
 VERSION = 1
+# What makes of a state of one version one of the next: for a release that renames or removes a field, which counts the
+# version up. (A new field needs none: it has a default.)
+UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 RECENT_IDS = 1_000
 MAX_WAITING = 1_000
 INLINE_INBOX_BYTES = 256_000
@@ -31,7 +34,8 @@ WAITING_CHARS = 80
 ENDED_KEPT = 20
 IDLE_ROLL_S, IDLE_ROLL_EVENTS = 600.0, 500  # a thread with so many events rolls when it has been idle for so long
 MAX_JOINED = 100  # prompts that join one turn
-MAX_DELIVERIES = 1_000  # replies on their way
+MAX_DELIVERIES = 300  # replies on their way
+CARRIED_BYTES = 1_900_000  # as JSON; the server takes no payload over 2 MiB
 FRONT = -(10**12)  # added to the place of a prompt that comes before all that wait
 
 # The server ends a run at 51,200 events, 50 MB, 10,000 signals or 2,000 updates: roll well before each.
@@ -401,8 +405,14 @@ class ThreadState(Kept):
         return turned_away
 
     def carried(self) -> dict[str, Any]:
-        """The state as JSON for the next run or the checkpoint: everything that differs from a new thread's."""
-        return {"version": self.version} | self.model_dump(mode="json", exclude_defaults=True)
+        """The state as JSON for the next run or the checkpoint: everything that differs from a new thread's.
+
+        Should it ever be too large to travel, the oldest prompt ids are left out: the store knows them too.
+        """
+        state = {"version": self.version} | self.model_dump(mode="json", exclude_defaults=True)
+        while json_size(state) > CARRIED_BYTES and state.get("recent"):
+            state["recent"] = dict(list(state["recent"].items())[RECENT_IDS // 10 :])
+        return state
 
     def inline_bytes(self) -> int:
         """Of prompts that are carried whole."""
@@ -424,8 +434,10 @@ class ThreadState(Kept):
 def upgrade(raw: dict[str, Any]) -> ThreadState:
     """The state of this release from one that any earlier release carried or checkpointed.
 
-    Fields of a newer release are kept. (There is one version so far.)
+    Fields of a newer release are kept, and so is its version, in case it comes back.
     """
+    for version in range(raw.get("version", 1), VERSION):
+        raw = UPGRADES[version](raw) | {"version": version + 1}
     return ThreadState.model_validate(raw)
 
 

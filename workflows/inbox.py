@@ -37,7 +37,8 @@ class Inbox:
 
     def small_enough(self) -> bool:
         """Whether what is left of it can be carried to the next run."""
-        return not self._saving and self._state.inline_bytes() <= INLINE_INBOX_BYTES
+        state = self._state
+        return not self._saving and not state.withdrawn and state.inline_bytes() <= INLINE_INBOX_BYTES
 
     async def keep_saved(self) -> None:
         """Save what must be, for as long as the run lasts."""

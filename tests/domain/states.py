@@ -6,7 +6,7 @@ from domain.content import Part
 from domain.errors import InputRefusedError
 from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo, TurnReport
 from domain.state import Running, Shown, Waiting
-from domain.thread import MAX_WAITING, ThreadState
+from domain.thread import MAX_DELIVERIES, MAX_JOINED, MAX_WAITING, ThreadState
 
 ID_CHARS = 128
 
@@ -118,8 +118,13 @@ def worst(char: str) -> ThreadState:
         serve(state, f"x{char * 999}")
     state.admit(hostile_prompt(2_000, char))
     state.start_turn().expect = [f"{number:036d}" for number in range(1_000)]
+    assert state.running is not None
+    state.running.joined = {hostile_id(5_000 + number): True for number in range(MAX_JOINED)}
+    state.running.joining = list(state.running.joined)
+    state.deliveries = [hostile_id(6_000 + number) for number in range(MAX_DELIVERIES)]
     for number in range(MAX_WAITING):
-        state.admit(hostile_prompt(3_000 + number, char))
+        prompt = hostile_prompt(3_000 + number, char)
+        state.admit(prompt.model_copy(update={"mode": "steer"}) if number < MAX_JOINED else prompt)
         state.saved([waiting.id for waiting in state.unsaved()], [])
     for number in range(1_000):
         state.refuse(f"{number:036d}", InputRefusedError("r" * 700), f"x{char * 999}", hostile_id(3_000))
