@@ -77,8 +77,9 @@ class ThreadReader:
         return next(iter(await self._store.get([ids.message_id(thread, prompt_id, "prompt")])), None)
 
     async def answer_text(self, prompt: Message) -> str:
-        """The whole text of the last answer to a prompt that has one."""
-        rows = await self._store.get([prompt.answer]) if prompt.answer else []
+        """The whole text of the last answer to a prompt, if there is one; of a prompt that joined a turn, that turn's."""
+        first = await self._first(prompt)
+        rows = await self._store.get([first.answer]) if first.answer else []
         return rows[0].text if rows else ""
 
     async def turn(self, thread: str, prompt_id: str) -> TurnReport:
@@ -87,18 +88,26 @@ class ThreadReader:
         if row is None:
             return TurnReport(prompt_id=prompt_id, status="unknown")
         status = row.status if row.final else "running" if row.turn is not None else "waiting"
-        found = {"status": status, "turn": row.turn, "message_id": row.answer, "error": row.error}
+        found = {"status": status, "turn": row.turn, "message_id": (await self._first(row)).answer, "error": row.error}
         return TurnReport.model_validate(found | {"prompt_id": prompt_id, "text": await self.answer_text(row)})
 
     async def end(self, thread: str, prompt_id: str) -> TurnReport:
-        """What became of a prompt, once it has ended. Waits for as long as that takes."""
-        async with aclosing(self.follow(thread, unended={prompt_id})) as feed:
+        """What became of a prompt, once its turn, or the one that it joined, has ended. Waits for as long as that takes."""
+        waited = {prompt_id}
+        async with aclosing(self.follow(thread, unended=waited)) as feed:
             async for event in feed:
-                if event.kind in ENDS and event.data.get("prompt_id") == prompt_id:
-                    report = await self.turn(thread, prompt_id)
-                    if report.ended:
-                        return report
+                if event.kind not in ENDS or event.data.get("prompt_id") not in waited:
+                    continue
+                row = await self.prompt(thread, prompt_id)
+                if row is not None and row.final and (await self._first(row)).final:
+                    return await self.turn(thread, prompt_id)
+                if row is not None and row.joins is not None:
+                    waited.add(row.joins)
         raise AssertionError("events are followed for ever")
+
+    async def _first(self, row: Message) -> Message:
+        """The row of the prompt that the turn is of."""
+        return row if row.joins is None else await self.prompt(row.thread, row.joins) or row
 
     async def follow(
         self, thread: str, after: str | None = None, *, unended: Collection[str] = ()

@@ -150,12 +150,14 @@ async def test_the_status_of_no_thread_is_one_line_and_status_2(shell: Shell) ->
 async def test_threads_are_listed_by_what_is_asked_for(system: System, shell: Shell) -> None:
     owner, threads = new_thread(), [new_thread() for _ in range(3)]
     for thread in threads:
-        await system.ask(thread, f"About {thread[2:14]}", start=ThreadStart(owner=owner))
+        await system.ask(thread, f"About {thread}", start=ThreadStart(owner=owner))
     mine = await shell.run("list", "--owner", owner, "--json")
     assert [record["thread"] for record in mine.objects] == threads[::-1]
     some = await shell.run("list", "--owner", owner, "--limit", "2")
     assert [line.split()[0] for line in some.out.splitlines()] == threads[:0:-1]
     assert "there are more" in some.err
+    said = await shell.run("list", "--text", f"{threads[1]} about", "--json")
+    assert [record["thread"] for record in said.objects] == [threads[1]]
 
 
 async def test_the_last_messages_of_a_thread_are_printed_in_order(system: System, shell: Shell, thread: str) -> None:

@@ -13,7 +13,7 @@ from domain import ids
 from domain.events import Event
 from domain.listing import ThreadFilter
 from domain.prompts import ThreadStart
-from doubles.scripted_model import Reply
+from doubles.scripted_model import Reply, ToolCall
 from tests.system import System, new_thread
 
 QUICK_S = 0.05
@@ -76,6 +76,27 @@ async def test_the_end_of_a_turn_that_failed_is_told_with_its_reason(
     report = await asyncio.wait_for(reader.end(thread, "a"), 20)
     assert (report.status, report.text) == ("failed", "")
     assert report.error
+
+
+@pytest.mark.parametrize("hears", [True, False])
+async def test_a_prompt_that_joined_a_turn_is_told_with_that_turns_answer(
+    system: System, reader: ThreadReader, thread: str, hears: bool
+) -> None:
+    hold = Reply(tool_calls=[ToolCall(name="hold")], times=1)
+    system.model.script(hold, Reply(when="And me", text="To both of you.", delay_s=0.05))
+    await system.submit(thread, "Hi", id="a", agent="helper")
+
+    async def holding() -> bool:
+        return bool(system.bench.ran)
+
+    await system.until(holding)
+    await system.submit(thread, "And me", id="b", mode="steer")
+    ending = asyncio.create_task((reader if hears else deaf(system)).end(thread, "b"))
+    system.bench.release()
+    report = await asyncio.wait_for(ending, 20)
+    assert (report.status, report.text) == ("joined", "To both of you.")
+    [first] = await system.ended(thread, "a")
+    assert report.message_id == first.answer
 
 
 async def test_events_come_as_they_happen(system: System, reader: ThreadReader, thread: str) -> None:

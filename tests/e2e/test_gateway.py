@@ -61,6 +61,7 @@ async def test_threads_are_listed_by_what_they_are_asked_for(talked: Everthread)
     async def listed(query: str) -> set[str]:
         return {record["thread"] for record in await pages(talked, f"/api/threads?limit=100&{query}")}
 
+    assert await listed("text=prompt%20OF%20talk%200") & TALKS == {"talk-0"}
     assert await listed("agent=assistant&status=active") >= TALKS
     assert await listed("agent=poet") == set()
     assert await listed("owner=nobody") | await listed("tenant=nobody") == set()
