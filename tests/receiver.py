@@ -1,4 +1,4 @@
-"""A web server of somebody else, to which replies are posted."""
+"""Who replies go to: a web server and a workflow of somebody else."""
 
 from __future__ import annotations
 
@@ -7,11 +7,13 @@ import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
+from temporalio import workflow
 
 from runtime.server import serve
 
@@ -51,3 +53,20 @@ async def receiving() -> AsyncIterator[Receiver]:
     app = Starlette(routes=[Route("/{path:path}", receiver.take, methods=["GET", "POST"])])
     async with serve(app, "127.0.0.1", receiver.port):
         yield receiver
+
+
+@workflow.defn(sandboxed=False)  # this file imports what a sandbox would not
+class Listener:
+    """Ends with the first answer that it is told."""
+
+    def __init__(self) -> None:
+        self._answer: Any = None
+
+    @workflow.run
+    async def run(self) -> Any:
+        await workflow.wait_condition(lambda: self._answer is not None)
+        return self._answer
+
+    @workflow.signal
+    def answer(self, value: Any) -> None:
+        self._answer = value

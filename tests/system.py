@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, cast
 from uuid import uuid4
@@ -15,7 +15,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
-from activities.ports import ChatModel, Store
+from activities.ports import ChatModel, Store, Webhooks
 from adapters.openai_chat import OpenAIChat
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
@@ -105,8 +105,17 @@ class System:
 
     # --- workers
 
-    async def start_worker(self, *, model: ChatModel | None = None, store: Store | None = None, **options: Any) -> None:
+    async def start_worker(
+        self,
+        *,
+        model: ChatModel | None = None,
+        store: Store | None = None,
+        webhooks: Webhooks | None = None,
+        **options: Any,
+    ) -> None:
         ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000)
+        if webhooks is not None:
+            ports = replace(ports, webhooks=webhooks)
         await self._workers.enter_async_context(make_worker(self.client, self.task_queue, ports, **options))
 
     async def stop_workers(self) -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from temporalio import workflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -21,28 +20,11 @@ from domain.prompts import Prompt, ReplyTo
 from domain.steps import DeliverRequest
 from domain.wire import json_size
 from tests.activities.fakes import failure, run
-from tests.receiver import Receiver, receiving
+from tests.receiver import Listener, Receiver, receiving
 from tests.system import WatchedStore, new_thread
 
 KEY = b"k" * 32
 ENDED_AT = 1_700_000_000.0
-
-
-@workflow.defn(sandboxed=False)  # this file imports what a sandbox would not
-class Listener:
-    """Ends with the first answer that it is told."""
-
-    def __init__(self) -> None:
-        self._answer: Any = None
-
-    @workflow.run
-    async def run(self) -> Any:
-        await workflow.wait_condition(lambda: self._answer is not None)
-        return self._answer
-
-    @workflow.signal
-    def answer(self, value: Any) -> None:
-        self._answer = value
 
 
 class Office:
