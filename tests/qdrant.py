@@ -11,7 +11,8 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-ROOT = Path(__file__).parents[1]
+from tests.programs import ROOT, environment
+
 START_S = 30.0
 
 
@@ -28,7 +29,9 @@ class QdrantDouble:
         """Returns when it listens; again on the port it had."""
         port = self.url.rpartition(":")[2] or "0"
         command = ("-m", "doubles.qdrant_server", "--dir", str(self.folder), "--port", port, *self.options)
-        self._process = await asyncio.create_subprocess_exec(sys.executable, *command, stdout=PIPE, cwd=ROOT)
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, *command, stdout=PIPE, cwd=ROOT, env=environment()
+        )
         assert self._process.stdout is not None
         line = await asyncio.wait_for(self._process.stdout.readline(), START_S)
         assert line.startswith(b"READY "), line

@@ -23,12 +23,11 @@ import psutil
 from client.threads import Threads
 from domain.prompts import ThreadStart, read_prompt
 from runtime import temporal
+from tests.programs import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 START_S = 30.0
 ANSWER_S = 20.0
 _POLL_S = 0.05
-_OURS = ("EVERTHREAD_", "OPENAI_", "TEMPORAL_")
 
 
 @dataclass(frozen=True)
@@ -59,18 +58,14 @@ class Everthread:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Ours alone: what the developer has set does not reach the program."""
-        others = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
-        others.pop("PYTHONDONTWRITEBYTECODE", None)  # a user's second start reads what the first has compiled
         ours = {
             "EVERTHREAD_DATA_DIR": str(self.data),
             "EVERTHREAD_PORT": str(self.port),
             "EVERTHREAD_TEMPORAL_PORT": str(self.temporal_port),
             "EVERTHREAD_TEMPORAL_UI_PORT": str(self.ui_port),
-            "PYTHONPYCACHEPREFIX": str(ROOT / ".pytest_cache" / "pycache"),
         }
         model = {"OPENAI_BASE_URL": self.model_url} if self.model_url else {}
-        return others | ours | model | self.settings
+        return environment(**ours | model | self.settings)
 
     @property
     def pid(self) -> int:

@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 
 from doubles.scripted_model import Reply, ReplyError, ScriptedModel
-from tests.e2e.driver import ROOT, Ended, Everthread
+from tests.e2e.driver import Ended, Everthread
+from tests.programs import ROOT
 
 KEY_REFUSED = ReplyError(message="Incorrect API key provided: sk-dead.", code="invalid_api_key")
 
