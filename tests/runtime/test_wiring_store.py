@@ -1,4 +1,4 @@
-"""What cannot be wired from the settings is said before anything is connected."""
+"""The store and the worker that the settings describe; what they lack is said before anything is connected."""
 
 from __future__ import annotations
 
