@@ -43,7 +43,10 @@ class ReopeningActivities:
             if refused := _why_not(request, row):
                 return Reopened(refused=refused)
             if row is not None and row.reopened_by != request.id:
-                row = await self._reopen(request, row)
+                try:
+                    row = await self._reopen(request, row)
+                except SupersededError as error:
+                    return Reopened(refused=str(error))
             if row is None or row.reopened_by != request.id:
                 return Reopened(refused=f"prompt {request.prompt_id} was opened again by another wish just now")
             waiting = None if row.final else waiting_of(row).model_dump(mode="json", exclude_defaults=True)
@@ -57,6 +60,7 @@ class ReopeningActivities:
             "from_step": 0 if request.kind == "regenerate" else await self._steps(row),
             "reopened_by": request.id,
             "answer": None,
+            "delivery": None,  # who is to be told hears of this end too
             "error": None,
             "replaced_by": None,
             "updated_at": self._clock(),

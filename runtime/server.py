@@ -14,7 +14,7 @@ import uvicorn
 @asynccontextmanager
 async def serve(app: Any, host: str, port: int) -> AsyncIterator[None]:
     """Serve while entered; it listens when this is entered. Raises: OSError if the port is taken."""
-    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener = _listen(host, port)
     server = _Server(
         uvicorn.Config(app, log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=1)
     )
@@ -25,6 +25,19 @@ async def serve(app: Any, host: str, port: int) -> AsyncIterator[None]:
     finally:
         server.should_exit = True
         await task
+
+
+def _listen(host: str, port: int) -> socket.socket:
+    # Of protocol TCP by name: else asyncio does not turn Nagle's algorithm off, and each answer takes 40 ms.
+    listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind((host, port))
+        listener.listen()
+    except OSError:
+        listener.close()
+        raise
+    return listener
 
 
 class _Server(uvicorn.Server):

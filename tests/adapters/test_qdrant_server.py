@@ -198,7 +198,7 @@ async def collection(http: httpx.AsyncClient) -> str:
     return path
 
 
-ID = str(uuid4())
+ID = "5f0e9a52-6d1f-4e3b-8a11-7c1a2f643f0e"
 NO_POINT = "value x is not a valid point ID, valid values are either an unsigned integer or a UUID"
 
 

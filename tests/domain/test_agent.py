@@ -74,7 +74,7 @@ def test_an_option_that_no_agent_could_have_is_refused(options: dict[str, Any]) 
         {"instructions": ["Be brief.", 5]},
         {"tools": (tool("look"), tool("look"))},
     ],
-    ids=str,
+    ids=lambda wrong: next(iter(wrong)),
 )
 def test_an_agent_that_cannot_work_is_told_in_a_sentence(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=r"^agent 'a': ") as caught:
