@@ -93,7 +93,7 @@ class DeliveryActivities:
         assert to.url is not None
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._webhooks.post(to.url, row.id, end.model_dump_json().encode())
+                await self._webhooks.post(to.url, _message_id(row), end.model_dump_json().encode())
         except TimeoutError:
             raise DeliveryFailedError(f"no answer within {CALL_TIMEOUT_S:g} s") from None
 
@@ -118,6 +118,11 @@ class DeliveryActivities:
                 raise DeliveryRefusedError(f"{what} cannot be signalled: {error.message}") from error
             why = "does not run" if error.status == RPCStatusCode.NOT_FOUND else f"did not answer: {error.message}"
             raise DeliveryFailedError(f"{what} {why}") from error
+
+
+def _message_id(row: Message) -> str:
+    """By which a receiver knows what it has had: another end of the same prompt, opened again, is another message."""
+    return row.id if row.reopened_by is None else ids.record_id("reply", row.id, row.reopened_by)
 
 
 def _delay(error: DeliveryFailedError, row_id: str, attempt: int) -> float:

@@ -67,6 +67,7 @@ class ThreadState(Kept):
     idle_roll_s: float | None = None  # None: of a release that did not know it
     idle_timeout_s: float | None = None
     expires_at: float | None = None
+    reopened: dict[str, str] = Field(default_factory=dict)  # wish → the prompt whose turn it was about, the last few
     ended: dict[str, TurnReport] = Field(default_factory=dict)  # prompt id → its end, oldest first, the last few
     shown: list[Shown] = Field(default_factory=list)
 
@@ -241,6 +242,12 @@ class ThreadState(Kept):
         waiting = self._changeable(prompt_id)
         self._check_room()
         waiting.revision, waiting.preview = content, preview(text_of(content), WAITING_CHARS)
+
+    def note_wish(self, wish_id: str, prompt_id: str) -> None:
+        """So that the same wish is about the same turn, whatever was the last when it comes again."""
+        self.reopened[wish_id] = prompt_id
+        while len(self.reopened) > ENDED_KEPT:
+            del self.reopened[next(iter(self.reopened))]
 
     def reopen(self, waiting: Waiting) -> Receipt:
         """An ended turn goes on, or begins again, when it is its turn. The store has it as open."""

@@ -289,12 +289,15 @@ class Doors:
     async def _again(self, kind: Kind, inputs: tuple[Any, ...], given_id: str) -> Receipt:
         wanted = read_again(one_value(inputs, kind) if inputs else None)
         await self._opened()
-        await self._noted_end(wanted)
-        prompt_id = self._state.ended_prompt(wanted.prompt_id, wanted.turn)
+        wish_id = wanted.id or given_id
+        if wish_id not in self._state.reopened:
+            await self._noted_end(wanted)
+            self._state.note_wish(wish_id, self._state.ended_prompt(wanted.prompt_id, wanted.turn))
+        prompt_id = self._state.reopened[wish_id]
         request = ReopenRequest(
             thread=self._thread,
             run_id=self._state.run_id or workflow.info().first_execution_run_id,
-            id=wanted.id or given_id,
+            id=wish_id,
             kind=kind,
             prompt_id=prompt_id,
             agent=wanted.agent,

@@ -117,6 +117,31 @@ async def test_interrupt_stops_the_turn_it_names_and_no_other(system: System, sh
 # --- looking
 
 
+async def test_a_prompt_that_waits_is_edited_and_withdrawn(system: System, shell: Shell, thread: str) -> None:
+    system.model.script(Reply(when="Count", text="one two three", hang_after_chunks=2), "Fine.")
+    await system.submit(thread, "Count!", id="a")
+    await system.submit(thread, "Second", id="b")
+    await system.submit(thread, "Third", id="c")
+    assert (await shell.run("edit", thread, "b", "Number two")).out == "b edited\n"
+    assert (await shell.run("withdraw", thread, "c")).out == "c withdrawn\n"
+    refused = await shell.run("withdraw", thread, "a")
+    assert (refused.status, refused.out) == (2, "")
+    assert refused.err == "error: prompt a does not wait: it is running; interrupt its turn instead\n"
+    await system.threads.interrupt(thread)
+    _, b, c = await system.ended(thread, "a", "b", "c")
+    assert (b.text, b.status, c.status) == ("Number two", "answered", "withdrawn")
+
+
+async def test_an_ended_turn_is_answered_anew_and_gone_on_with(system: System, shell: Shell, thread: str) -> None:
+    await system.ask(thread, "First", id="a")
+    assert (await shell.run("regenerate", thread, "--agent", "poet", "--id", "w")).out == "a started\n"
+    await system.idle(thread)
+    assert (await shell.run("resume", thread, "--prompt", "a")).out == "a started\n"
+    await system.idle(thread)
+    answers = sorted((row.branch, row.step, row.agent) for row in await system.answers(thread, "a"))
+    assert answers == [(0, 0, "assistant"), (1, 0, "poet"), (1, 1, "poet")]
+
+
 async def test_status_tells_that_the_model_is_away(system: System, shell: Shell, thread: str) -> None:
     away = Reply(status=503, headers={"retry-after": "30"}, error=ReplyError(message="Overloaded."))
     system.model.script(away)

@@ -64,6 +64,7 @@ def every_field_set() -> ThreadState:
         withdrawn=[waiting],
         busy_mode="steer",
         deliveries=["o"],
+        reopened={"x": "o"},
         active_at=1.5,
         idle_roll_s=60.0,
         idle_timeout_s=3600.0,

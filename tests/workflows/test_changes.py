@@ -195,6 +195,16 @@ async def test_a_regeneration_is_done_once_for_each_id(system: System, thread: s
     assert [row.branch for row in await tries(system, thread, "a")] == [0, 1, 2]
 
 
+async def test_a_wish_that_comes_again_is_about_the_same_turn(system: System, thread: str) -> None:
+    await system.ask(thread, "First", id="a")
+    await system.ask(thread, "Second", id="b")
+    for _ in range(3):
+        await change(system, thread, "regenerate", {"id": "r"})
+    await system.idle(thread)
+    assert len(await tries(system, thread, "b")) == 2
+    assert len(await tries(system, thread, "a")) == 1
+
+
 async def test_a_regeneration_by_signal_takes_the_last_turn_and_another_agent(system: System, thread: str) -> None:
     await system.ask(thread, "First", id="a")
     await system.workflow(thread).signal("regenerate", {"agent": "poet"})
