@@ -45,7 +45,7 @@ async def test_the_options_of_a_prompt_hold_for_every_step_of_its_turn_and_no_ot
     assert [body["messages"][0]["content"] for body in first] == ["Rhyme.", "Rhyme."]
     assert [[tool["function"]["name"] for tool in body["tools"]] for body in first] == [["look"], ["look"]]
     assert [body["temperature"] for body in first] == [0.5, 0.5]
-    assert (last["model"], last["messages"][0]["content"], len(last["tools"])) == ("scripted", "Use tools.", 8)
+    assert (last["model"], last["messages"][0]["content"], len(last["tools"])) == ("scripted", "Use tools.", 9)
     assert "temperature" not in last
 
 
