@@ -14,13 +14,13 @@ with workflow.unsafe.imports_passed_through():
     from domain.thread import ThreadState
     from workflows import options
 
-AT_ONCE = 5
 SUMMARY_CHARS = 40
 
 
 class Deliveries:
     """The replies that one run of a thread sends.
 
+    All at once, so that one that nobody takes holds up no other; there are domain.thread.MAX_DELIVERIES at most.
     The record is the state's list of prompts, and in the store what became of each. A run that continues as new leaves
     its activities behind; the next one begins them anew, and what was delivered is not sent again.
     """
@@ -33,9 +33,9 @@ class Deliveries:
     async def keep_sending(self) -> None:
         """For as long as the run lasts."""
         while True:
-            await workflow.wait_condition(lambda: len(self._sending) < AT_ONCE and bool(self._unsent()))
-            prompt_id = self._unsent()[0]
-            self._sending[prompt_id] = asyncio.create_task(self._send(prompt_id))
+            await workflow.wait_condition(lambda: bool(self._unsent()))
+            for prompt_id in self._unsent():
+                self._sending[prompt_id] = asyncio.create_task(self._send(prompt_id))
 
     def _unsent(self) -> list[str]:
         return [prompt_id for prompt_id in self._state.deliveries if prompt_id not in self._sending]

@@ -272,7 +272,9 @@ class AgentThread(Doors):
         await workflow.wait_condition(self._inbox.small_enough)
         await self._save_checkpoint()
         await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._inbox.small_enough())
-        return self._idle.ends and not self._has_work()
+        if self._has_work() or self._state.busy:
+            self._idle.touch()
+        return self._idle.ends
 
     async def _save_checkpoint(self) -> None:
         state = self._state
