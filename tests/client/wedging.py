@@ -80,7 +80,7 @@ async def wedge(system: System, thread: str, *prompts: Prompt, code: type = Brok
         async def wedged() -> Wedge | None:
             return await find_wedge(system.client, ids.workflow_id(thread))
 
-        found = await system.until(wedged)
+        found = await system.until(wedged, timeout_s=45)  # Temporal waits longer from one failed task to the next
     assert found is not None
     return found
 
