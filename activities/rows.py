@@ -48,6 +48,7 @@ def refused_row(thread: str, refusal: Refusal, record: ThreadRecord | None, now:
         text=refusal.text,
         error=refusal.reason,
         refers_to=refusal.prompt_id,
+        reply_to=refusal.reply_to.model_dump(mode="json") if refusal.reply_to else None,
     )
     return _stamped(row, record, now)
 

@@ -30,7 +30,7 @@ def end_of(prompt: Message, answer: Message | None) -> PromptEnd:
     """From the rows of a prompt that has ended and of its answer, if it has one."""
     return PromptEnd(
         thread=prompt.thread,
-        prompt_id=prompt.prompt_id,
+        prompt_id=prompt.refers_to or prompt.prompt_id,
         status=prompt.status,
         turn=prompt.turn,
         message_id=answer.id if answer else None,

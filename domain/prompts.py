@@ -171,6 +171,7 @@ class Refusal(Wire):
     text: str = ""  # what was sent, shortened
     prompt_id: str | None = None
     place: int = 0  # how many prompts and refusals the thread had before it
+    reply_to: ReplyTo | None = None  # who is to be told
 
 
 class Receipt(Wire):

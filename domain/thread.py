@@ -16,7 +16,7 @@ from domain import ids
 from domain.content import Content, text_of
 from domain.errors import InboxFullError, InputRefusedError, PromptConflictError, ThreadBusyError, UnknownPromptError
 from domain.messages import preview
-from domain.prompts import Interrupt, InterruptReceipt, Mode, Prompt, Receipt, Refusal, TurnReport
+from domain.prompts import Interrupt, InterruptReceipt, Mode, Prompt, Receipt, Refusal, ReplyTo, TurnReport
 from domain.state import INLINE_PROMPT_BYTES, Kept, Running, Shown, Waiting
 from domain.wire import json_size
 
@@ -27,7 +27,7 @@ UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
 RECENT_IDS = 1_000
 MAX_WAITING = 1_000
 INLINE_INBOX_BYTES = 256_000
-MAX_REFUSALS = 100
+MAX_REFUSALS, MAX_TOLD = 100, 20
 SHOWN_TURNS = 5
 SHOWN_CHARS = 200
 WAITING_CHARS = 80
@@ -170,13 +170,30 @@ class ThreadState(Kept):
         running.stop = running.stop or wanted.reason or "interrupted"
         return InterruptReceipt(disposition="interrupting", turn=running.turn, prompt_id=running.prompt_id)
 
-    def refuse(self, refusal_id: str, error: InputRefusedError, text: str, prompt_id: str | None = None) -> None:
-        """Note what could not be taken, to be recorded; beyond a hundred unrecorded ones only their number is kept."""
+    def refuse(
+        self,
+        refusal_id: str,
+        error: InputRefusedError,
+        text: str,
+        prompt_id: str | None = None,
+        reply_to: ReplyTo | None = None,
+    ) -> None:
+        """Note what could not be taken, to be recorded; beyond a hundred unrecorded ones only their number is kept, and
+        of these the first few senders are told.
+        """
         if len(self.refusals) >= MAX_REFUSALS:
             self.unlisted_refusals += 1
             return
+        told = reply_to if sum(refusal.reply_to is not None for refusal in self.refusals) < MAX_TOLD else None
         self.refusals.append(
-            Refusal(id=refusal_id, reason=str(error), text=preview(text), prompt_id=prompt_id, place=self._place())
+            Refusal(
+                id=refusal_id,
+                reason=str(error),
+                text=preview(text),
+                prompt_id=prompt_id,
+                place=self._place(),
+                reply_to=told,
+            )
         )
 
     def take_refusals(self, summary_id: str) -> list[Refusal]:

@@ -67,11 +67,12 @@ class Doors:
     @workflow.signal(name="prompt")
     def prompt(self, *inputs: Any) -> None:
         """Take a prompt, {"content": "…"}; see domain.prompts.Prompt."""
-        given_id = self._signalled()
+        given_id, prompt = self._signalled(), None
         try:
-            self._admit(read_prompt(one_value(inputs, "prompt")), given_id)
+            prompt = read_prompt(one_value(inputs, "prompt"))
+            self._admit(prompt, given_id)
         except InputRefusedError as error:
-            self._refuse(error, inputs)
+            self._refuse(error, inputs, prompt)
 
     @workflow.signal(dynamic=True)
     def unknown(self, name: str, args: Sequence[RawValue]) -> None:
@@ -341,7 +342,7 @@ class Doors:
         self._show()
         return receipt
 
-    def _refuse(self, error: InputRefusedError, inputs: Any) -> None:
+    def _refuse(self, error: InputRefusedError, inputs: Any, prompt: Prompt | None = None) -> None:
         value = inputs[0] if inputs else None
         text = value.get("content") if isinstance(value, dict) else value
         prompt_id = value.get("id") if isinstance(value, dict) else None
@@ -349,7 +350,8 @@ class Doors:
             str(workflow.uuid4()),
             error,
             text.encode("utf-8", "replace").decode() if isinstance(text, str) else describe(text),
-            prompt_id if isinstance(prompt_id, str) and prompt_id in self._state.recent else None,
+            prompt_id if isinstance(prompt_id, str) and (prompt or prompt_id in self._state.recent) else None,
+            prompt.reply_to if prompt else None,
         )
 
     def _show(self) -> None:

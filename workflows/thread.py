@@ -111,7 +111,9 @@ class AgentThread(Doors):
     async def _work(self) -> None:
         state = self._state
         if state.refusals:
-            await turn.record_refusals(self._thread, state.epoch, state.take_refusals(str(workflow.uuid4())))
+            refusals = state.take_refusals(str(workflow.uuid4()))
+            await turn.record_refusals(self._thread, state.epoch, refusals)
+            state.deliveries += [refusal.id for refusal in refusals if refusal.reply_to is not None]
             return
         running = state.running or state.start_turn()
         self._show()

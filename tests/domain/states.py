@@ -90,7 +90,7 @@ def every_field_set() -> ThreadState:
         ),
         ended={"o": ended},
         recent={"r": "e", "w": "d"},
-        refusals=[Refusal(id="i", reason="why", text="what", prompt_id="w", place=2)],
+        refusals=[Refusal(id="i", reason="why", text="what", prompt_id="w", place=2, reply_to=prompt.reply_to)],
         unlisted_refusals=7,
         status="failed",
         shown=[Shown(turn=3, prompt="Hm", answer="Well", status="answered")],

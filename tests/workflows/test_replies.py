@@ -82,6 +82,15 @@ async def test_who_waits_for_a_failed_prompt_hears_why(system: System, thread: s
         assert (await listener.result())[0]["error"] == "The request was refused. (HTTP 400)"
 
 
+async def test_who_signals_what_is_refused_hears_why(system: System, thread: str) -> None:
+    await system.ask(thread, "Hello", id="a")
+    async with listening(system) as listener:
+        await system.threads.signal(thread, Prompt(id="a", content="Another", reply_to=to(listener)))
+        assert await told(listener) == [("a", "refused", "")]
+        why = "prompt id 'a' was used before for another text; send it under a new id"
+        assert (await listener.result())[0]["error"] == why
+
+
 async def test_who_steered_a_turn_hears_its_answer(system: System, thread: str) -> None:
     system.model.script(
         Reply(when="Hold", step=1, tool_calls=[ToolCall(name="hold")]), Reply(when="Hurry", text="Done."), "Fine."

@@ -65,7 +65,10 @@ async def test_tools_of_one_step_run_side_by_side_and_are_read_in_order(system: 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (ToolCall(name="fly"), "There is no tool 'fly'. The tools are: look, sync, hold, pay, put, fail, exit, flood, sleep."),
+        (
+            ToolCall(name="fly"),
+            "There is no tool 'fly'. The tools are: look, sync, hold, pay, put, fail, exit, flood, sleep.",
+        ),
         (
             ToolCall(name="sync", arguments={"number": "many"}),
             "Invalid arguments: number: Input should be a valid integer",
