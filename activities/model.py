@@ -136,7 +136,12 @@ class ModelActivities:
     async def _claim(self, step: Step) -> Message:
         """The answer's row, held by this attempt unless it is final. Raises: SupersededError if a later one holds it."""
         await self._store.insert([answer_row(step.request, step.answer_id, step.attempt, step.record, self._clock())])
-        row = next(iter(await self._store.get([step.answer_id])), None)
+        found = {row.id: row for row in await self._store.get([step.answer_id, step.prompt_row_id])}
+        row, prompt = found.get(step.answer_id), found.get(step.prompt_row_id)
+        if row is not None and not row.final and prompt is not None and prompt.status in ("interrupted", "failed"):
+            # This attempt was given up, and the turn closed, before there was a row to close: nobody else will.
+            ended = {"status": prompt.status, "error": prompt.error, "updated_at": self._clock()}
+            row = await self._store.amend(row.id, step.attempt, ended)
         if row is not None and not row.final and row.attempt < step.attempt:
             row = await self._store.amend(row.id, step.attempt, {"text": "", "updated_at": self._clock()})
         row = held(row, step.attempt)

@@ -50,6 +50,9 @@ from workflows.thread import AgentThread
 HEARTBEAT_THROTTLE = timedelta(milliseconds=750)
 STICKY_TIMEOUT = timedelta(seconds=2)  # so long does an idle thread wait for a worker that is gone
 GRACE = timedelta(seconds=60)  # for tools that write; model calls end at once, see activities.lease
+# Beyond it they wait at the server, where their time does not run: a worker that takes over many threads at once would be
+# late with each, and begin all of them anew for ever. One process computes one at a time anyway.
+WORKFLOW_TASKS = 10
 PROBE_TRIES = 3
 CONNECT_S = 30.0
 # Else the SDK reads all that is loaded to make one up, which takes up to a second of each start.
@@ -94,6 +97,7 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
         ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
+        max_concurrent_workflow_tasks=WORKFLOW_TASKS,
         workflow_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         activity_task_poller_behavior=PollerBehaviorAutoscaling(minimum=2, initial=5, maximum=20),
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,

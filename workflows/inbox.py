@@ -13,9 +13,11 @@ with workflow.unsafe.imports_passed_through():
     from domain.prompts import TurnReport
     from domain.state import Waiting
     from domain.steps import Revision, SaveRequest, SaveResult
-    from domain.thread import INLINE_INBOX_BYTES, ThreadState
+    from domain.thread import FRONT, INLINE_INBOX_BYTES, ThreadState
     from domain.wire import json_size
     from workflows import options
+
+FIRST = 2 * FRONT  # the place of what was there before all that wait
 
 
 @dataclass
@@ -34,6 +36,7 @@ class Inbox:
         self._thread = thread
         self._state = state
         self._saving = False
+        self._saved_some = False
 
     def small_enough(self) -> bool:
         """Whether what is left of it can be carried to the next run."""
@@ -71,7 +74,7 @@ class Inbox:
         self._state.note_end(TurnReport(prompt_id=prompt_id, status="refused", error=str(error)))
 
     async def _save_some(self, unsaved: list[Waiting]) -> None:
-        batch = _batch(unsaved, self._state.withdrawn)
+        batch = _batch([*self._first(unsaved), *unsaved], self._state.withdrawn)
         result = await self._save(batch)
         waiting = {w.id: w for w in batch.prompts}
         for prompt_id in filter(self._state.waits, result.conflicts):
@@ -81,6 +84,27 @@ class Inbox:
         for revision in batch.revisions:
             self._state.revised(revision.prompt_id, revision.content)
         self._state.note_withdrawn(batch.withdrawn)
+
+    def _first(self, unsaved: list[Waiting]) -> list[Waiting]:
+        """The prompt that started at once, to be saved before the first of those that wait behind it.
+
+        Its own step saves it too. But when the workflow task that opened the thread is lost, the thread opens again with
+        what the store has by then: the others would come before it.
+        """
+        state, running = self._state, self._state.running
+        if self._saved_some:
+            return []
+        self._saved_some = True
+        if running is None:
+            return [
+                waiting
+                for waiting in state.inbox[:1]
+                if waiting.prompt and not waiting.saved and waiting not in unsaved
+            ]
+        if running.prompt is None:
+            return []
+        size = running.prompt.size()
+        return [Waiting(id=running.prompt_id, digest=running.digest, place=FIRST, prompt=running.prompt, size=size)]
 
     async def _save(self, batch: _Batch) -> SaveResult:
         request = SaveRequest(

@@ -169,6 +169,18 @@ async def test_a_process_that_was_stopped_writes_nothing_when_it_goes_on(steps: 
     assert steps.finished() == 0
 
 
+async def test_an_attempt_that_begins_after_its_turn_was_closed_leaves_nothing_open(steps: Steps) -> None:
+    """The closing found no answer that it could end."""
+    await failure(1, steps.call(FakeModel([KeyError("bug")])), steps.request())
+    ended = {"status": "interrupted", "error": "stopped"}
+    await steps.store.amend((await steps.prompt()).id, closing_fence(1), ended)
+    zombie, late = FakeModel(), steps.request(step=1, prompt=None)
+    assert (await run(1, steps.call(zombie), late)).finish == "interrupted"
+    [row] = await steps.store.get([ids.message_id(steps.thread, "p", "answer", step=1)])
+    assert (row.status, row.error) == ("interrupted", "stopped")
+    assert zombie.requests == []
+
+
 async def test_a_later_run_of_the_thread_beats_every_attempt_of_the_earlier(steps: Steps) -> None:
     slow = FakeModel(["old", PAUSE, completion("old")])
     old = asyncio.create_task(run(900, steps.call(slow), steps.request(epoch=1)))

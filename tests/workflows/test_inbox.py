@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
 
 import pytest
 
+from activities.ports import Store
 from activities.rows import prompt_row
 from domain import ids
 from domain.errors import InboxFullError, InputRefusedError, PromptConflictError
+from domain.messages import Message
 from domain.prompts import Prompt
 from domain.thread import MAX_WAITING
 from doubles.scripted_model import Reply
@@ -49,6 +53,35 @@ async def test_prompts_are_answered_in_the_order_they_came(system: System, threa
     assert [request.body["messages"][-1]["content"] for request in system.model.requests] == [
         f"I am {name}" for name in names
     ]
+
+
+class SeenInserts:
+    """A store that remembers what was inserted together, by prompt id."""
+
+    def __init__(self, store: Store) -> None:
+        self.inserts: list[list[str]] = []
+        self._store = store
+
+    async def insert(self, messages: Sequence[Message]) -> None:
+        self.inserts.append([row.prompt_id for row in sorted(messages, key=lambda row: row.seq)])
+        await self._store.insert(messages)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_prompts_that_open_a_thread_are_saved_in_order_with_the_first_that_starts_at_once(
+    system: System, thread: str
+) -> None:
+    """Else a thread whose opening was cut by a crash would open again with the first behind the others."""
+    await system.stop_workers()
+    names = ["p1", "p2", "p3"]
+    for name in names:
+        await system.threads.signal(thread, Prompt(id=name, content=f"I am {name}"))
+    store = SeenInserts(system.store)
+    await system.start_worker(store=cast("Store", store))
+    await system.ended(thread, *names)
+    assert next(together for together in store.inserts if "p3" in together) == names
 
 
 # --- duplicates
