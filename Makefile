@@ -5,13 +5,13 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt crash-loop record-histories clean
+.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt bench-long crash-loop chaos record-histories clean
 
 PYTHON := .venv/bin/python
 # Bootstrap never reads standard input: in `printf 'Hello\n' | make run` it belongs to the program.
 INSTALL := sh bootstrap.sh </dev/null
 # By env(1), since SECONDS is a clock of its own in some shells.
-FIGURES := exec env $(if $(N),N='$(N)') $(if $(SECONDS),SECONDS='$(SECONDS)') $(PYTHON)
+FIGURES := exec env $(foreach name,N SECONDS SEED KEEP,$(if $($(name)),$(name)='$($(name))')) $(PYTHON)
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -64,11 +64,17 @@ bench-history: ## Events and bytes of history a turn; N= turns
 bench-turn: ## Latency and throughput of a turn against the floor; N= samples
 	@$(INSTALL) run dev && $(FIGURES) -m bench.turn $(ARGS)
 
-bench-interrupt: ## How soon a turn stops, by signal, at random moments; N= interrupts
+bench-interrupt: ## How soon a turn stops, and goes on when its worker was killed; N= interrupts
 	@$(INSTALL) run dev && $(FIGURES) -m bench.interrupt $(ARGS)
+
+bench-long: ## A life of 10,000 turns: rolls, history, memory; N= turns
+	@$(INSTALL) run dev && $(FIGURES) -m bench.long $(ARGS)
 
 crash-loop: ## Kill it at random moments and count the answers; N= kills, SECONDS= at most
 	@$(INSTALL) run local dev && $(FIGURES) -m bench.crash_loop $(ARGS)
+
+chaos: ## 2,000 prompts while workers are killed and frozen, and count their ends; SECONDS= N= SEED= KEEP=
+	@$(INSTALL) run dev && $(FIGURES) -m bench.chaos $(ARGS)
 
 record-histories: ## Record the workflow histories that the replay tests read
 	@$(INSTALL) run dev && exec $(PYTHON) -m tests.replay.record $(ARGS)

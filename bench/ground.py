@@ -8,7 +8,7 @@ import asyncio
 import os
 import sys
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,9 +46,7 @@ class Ground:
     model_url: str
 
     async def script(self, *replies: dict[str, Any]) -> None:
-        async with httpx.AsyncClient() as http:
-            answer = await http.put(f"{self.model_url}/_control/script", json={"replies": replies})
-            answer.raise_for_status()
+        await play(self.model_url, *replies)
 
     async def turn(self, handle: WorkflowHandle[Any, Any], prompt_id: str, text: str, agent: str = "plain") -> float:
         """One turn by update, from sending to its end as a reader hears it. Returns the end, in seconds since 1970."""
@@ -72,27 +70,31 @@ async def ground() -> AsyncIterator[Ground]:
     logs.setup("ERROR")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        env = await stack.enter_async_context(await _server(folder))
-        await temporal.add_search_attributes(env.client, [key.name for key in attributes.ALL])
+        client = await stack.enter_async_context(dev_server(folder))
         url = await stack.enter_async_context(scripted_model())
         model = OpenAIChat(base_url=f"{url}/v1", api_key="none", default_model="scripted")
         stack.push_async_callback(model.close)
         store = EdgeStore(folder / "store")
         stack.callback(store.close)
         ports = Ports(store, MemoryEvents(), model, Registry(AGENTS, "plain"), 8_000)
-        await stack.enter_async_context(make_worker(env.client, QUEUE, ports))
-        yield Ground(env.client, ports, model, url)
+        await stack.enter_async_context(make_worker(client, QUEUE, ports))
+        yield Ground(client, ports, model, url)
 
 
-async def _server(folder: Path) -> WorkflowEnvironment:
+@asynccontextmanager
+async def dev_server(folder: Path) -> AsyncIterator[Client]:
+    """Temporal's dev server with its state on disk."""
     pragmas = [word for pragma in PRAGMAS for word in ("--sqlite-pragma", pragma)]
-    return await WorkflowEnvironment.start_local(
+    server = await WorkflowEnvironment.start_local(
         data_converter=temporal.DATA_CONVERTER,
         dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
         dev_server_database_filename=str(folder / "temporal.db"),
         dev_server_log_level="error",
         dev_server_extra_args=pragmas,
     )
+    async with server:
+        await temporal.add_search_attributes(server.client, [key.name for key in attributes.ALL])
+        yield server.client
 
 
 @asynccontextmanager
@@ -110,6 +112,12 @@ async def scripted_model() -> AsyncIterator[str]:
         await process.wait()
 
 
+async def play(model_url: str, *replies: dict[str, Any]) -> None:
+    """Give the scripted model what it is to say."""
+    async with httpx.AsyncClient(trust_env=False) as http:
+        (await http.put(f"{model_url}/_control/script", json={"replies": replies})).raise_for_status()
+
+
 async def events_of(handle: WorkflowHandle[Any, Any]) -> list[HistoryEvent]:
     return [event async for event in handle.fetch_history_events()]
 
@@ -123,6 +131,11 @@ def figure(name: str, value: float, unit: str = "") -> None:
 def say(text: str) -> None:
     sys.stdout.write(f"{text}\n")
     sys.stdout.flush()
+
+
+def p95(values: Sequence[float]) -> float:
+    """The value that 95 of 100 do not exceed; of few the largest."""
+    return sorted(values)[min(len(values) - 1, int(len(values) * 0.95))]
 
 
 def samples(default: int) -> int:

@@ -1,4 +1,7 @@
-"""How soon a turn stops: from the signal to the last delta that a reader sees, at random moments of a long answer."""
+"""How soon a turn stops: from the signal to the last delta that a reader sees, at random moments of a long answer.
+
+And how soon a thread goes on when its worker was killed, see bench.recovery.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,8 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
-from bench.ground import LAYOUT, QUEUE, Ground, figure, ground, samples, say
+from bench import recovery
+from bench.ground import LAYOUT, QUEUE, Ground, figure, ground, p95, samples, say
 from domain.ids import workflow_id
 from workflows.thread import AgentThread
 
@@ -20,6 +24,7 @@ WORDS = " ".join(f"word{number}" for number in range(2_000))
 PACE_S = 0.02  # between two words
 LATEST_S = 3.0  # of the interrupt, after the first word
 AT_ONCE = 4  # threads
+INTERRUPTS_PER_KILL, FEWEST_KILLS = 20, 3
 
 
 async def main() -> None:
@@ -33,7 +38,8 @@ async def main() -> None:
     waits = sorted(wait for share in found for wait in share)
     say(f"{LAYOUT}; {wanted} interrupts by signal, {AT_ONCE} threads at once; slowest {waits[-1]:.2f} s")
     figure("interrupt.p50", median(waits), "s")
-    figure("interrupt.p95", waits[min(len(waits) - 1, int(len(waits) * 0.95))], "s")
+    figure("interrupt.p95", p95(waits), "s")
+    await recovery.measure(max(FEWEST_KILLS, wanted // INTERRUPTS_PER_KILL))
 
 
 async def _start(g: Ground) -> WorkflowHandle[Any, Any]:
