@@ -28,7 +28,7 @@ from bench.agents.teller import LEDGER
 from bench.chaos_count import Count, Sent, count
 from bench.fleet import FLEET_LAYOUT, Fleet, Worker, fleet
 from bench.ground import figure, p95, play, say
-from client.threads import CALL_TIMEOUT
+from client.sender import CALL_TIMEOUT
 from domain.errors import ThreadBusyError, UnavailableError
 from domain.messages import preview
 from domain.prompts import ChangeReceipt, Prompt, ThreadStart

@@ -25,7 +25,8 @@ from adapters.qdrant_server import ServerStore
 from bench.ground import PRAGMAS, QUEUE, dev_server, scripted_model
 from client.threads import Threads
 from runtime import logs
-from tests.e2e.driver import ROOT, until
+from tests.e2e.driver import until
+from tests.programs import ROOT
 from tests.qdrant import qdrant_double
 
 FLEET_LAYOUT = (
