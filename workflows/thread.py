@@ -258,13 +258,11 @@ class AgentThread(Doors):
         """Continue as new with everything; what comes in meanwhile is in the state that is carried."""
         self._leaving = True
         await workflow.wait_condition(self._inbox.small_enough)
-        state = self._state
-        state.idle_roll_s = state.idle_roll_s or IDLE_ROLL_S
         await self._save_checkpoint()
         await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._inbox.small_enough())
         # No await between here and the end: what a handler appends would be lost.
         workflow.continue_as_new(
-            {"state": state.carried()},
+            {"state": {"idle_roll_s": IDLE_ROLL_S} | self._state.carried()},  # of an older release, which did not know it
             task_timeout=TASK_TIMEOUT,
             initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
