@@ -52,7 +52,7 @@ ASKS = ["tell me."] * 8 + ["look around.", "pay.", "settle it.", "tell me more."
 MODES = {"queue": 90.5, "steer": 2.5, "interrupt": 2.5, "replace": 2.5, "reject": 2.0}
 AFTER = {"": 88.5, "again": 5.0, "interrupt": 2.5, "withdraw": 2.0, "edit": 2.0}  # what is done about a prompt, in %
 AGAIN_S = 0.5
-UNHEARD_CHARS = 90
+UNHEARD_CHARS = 120
 
 
 @dataclass
@@ -177,7 +177,6 @@ class Storm:
             say(
                 f"  {time.monotonic() - began:.0f} s: {len(self.prompts)} prompts, {accepted} accepted; "
                 f"{self.did['kill']} kills, {self.did['freeze']} freezes, {self.did['sent again']} sent again"
-                f" {self.unheard.most_common(3)}"
             )
 
     # --- rest
@@ -276,4 +275,8 @@ def report(s: Storm, found: Count, seconds: float) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    status = asyncio.run(main())
+    sys.stdout.flush()
+    os._exit(
+        status
+    )  # Temporal's client may still answer calls that were given up, which crashes a Python that is ending

@@ -52,7 +52,7 @@ STICKY_TIMEOUT = timedelta(seconds=2)  # so long does an idle thread wait for a 
 GRACE = timedelta(seconds=60)  # for tools that write; model calls end at once, see activities.lease
 # Beyond it they wait at the server, where their time does not run: a worker that takes over many threads at once would be
 # late with each, and begin all of them anew for ever. One process computes one at a time anyway.
-WORKFLOW_TASKS = 10
+WORKFLOW_TASKS = 4
 PROBE_TRIES = 3
 CONNECT_S = 30.0
 # Else the SDK reads all that is loaded to make one up, which takes up to a second of each start.

@@ -262,7 +262,9 @@ class AgentThread(Doors):
         await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._inbox.small_enough())
         # No await between here and the end: what a handler appends would be lost.
         workflow.continue_as_new(
-            {"state": {"idle_roll_s": IDLE_ROLL_S} | self._state.carried()},  # of an older release, which did not know it
+            {
+                "state": {"idle_roll_s": IDLE_ROLL_S} | self._state.carried()
+            },  # of an older release, which did not know it
             task_timeout=TASK_TIMEOUT,
             initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
