@@ -108,6 +108,9 @@ class AgentThread(Doors):
         state = self._state
         return bool(state.running or state.refusals or state.ready())
 
+    def _awake(self) -> bool:
+        return self._has_work() or self._state.busy
+
     async def _work(self) -> None:
         state = self._state
         if state.refusals:
@@ -273,8 +276,11 @@ class AgentThread(Doors):
         """Whether nothing came in while the idle thread was laid down: then its run ends, and a prompt opens it again."""
         await workflow.wait_condition(self._inbox.small_enough)
         await self._save_checkpoint()
-        await workflow.wait_condition(lambda: workflow.all_handlers_finished() and self._inbox.small_enough())
-        if self._has_work() or self._state.busy:
+        # Who asks meanwhile waits for an answer, and so for us.
+        await workflow.wait_condition(
+            lambda: self._awake() or (workflow.all_handlers_finished() and self._inbox.small_enough())
+        )
+        if self._awake():
             self._idle.touch()
         return self._idle.ends
 

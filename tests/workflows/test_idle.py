@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import cast
+import asyncio
+from typing import Any, cast
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError
+from temporalio.client import WorkflowExecutionStatus, WorkflowFailureError, WorkflowUpdateStage
 
+from activities.ports import Store
 from domain import thread as rules
 from domain.errors import InputRefusedError
 from domain.prompts import Prompt
-from tests.system import System, count, started_with
+from tests.system import DEADLINE_S, System, count, started_with
 from workflows import idle
 
 TIMERS = EventType.EVENT_TYPE_TIMER_STARTED
@@ -112,3 +114,34 @@ async def test_a_prompt_whose_reply_is_on_its_way_keeps_the_thread_awake(system:
     await system.threads.submit(thread, prompt, started_with(idle_timeout_s=0.2))
     await system.ended(thread, "a")
     assert (await system.idle(thread))["undelivered"] == 1
+
+
+class SlowCheckpoints:
+    """A store that keeps no checkpoint before it is told to."""
+
+    def __init__(self, store: Store) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self._store = store
+
+    async def save_checkpoint(self, *args: Any) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        await self._store.save_checkpoint(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_who_asks_while_the_thread_is_laid_down_is_answered(system: System, thread: str) -> None:
+    store = SlowCheckpoints(system.store)
+    await system.stop_workers()
+    await system.start_worker(store=cast("Store", store))
+    await system.ask(thread, "Hello", id="a", start=started_with(idle_timeout_s=0.3))
+    await asyncio.wait_for(store.begun.wait(), DEADLINE_S)
+    asked = await system.workflow(thread).start_update(
+        "ask", {"id": "b", "content": "Still there?"}, wait_for_stage=WorkflowUpdateStage.ACCEPTED
+    )
+    store.go_on.set()
+    report = await asyncio.wait_for(asked.result(), DEADLINE_S)
+    assert (report["status"], report["text"]) == ("answered", "You said: Still there?")
+    assert await closed(system, thread) == WorkflowExecutionStatus.COMPLETED
