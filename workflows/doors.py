@@ -324,7 +324,9 @@ class Doors:
         ):
             return
         if (await self._find(running.prompt_id)).ended:
-            await workflow.wait_condition(lambda: not self._state.is_open(running.prompt_id))
+            await workflow.wait_condition(lambda: self._leaving or not self._state.is_open(running.prompt_id))
+            if self._state.is_open(running.prompt_id):  # it goes on, with prompts that joined it, in the next run
+                raise UnknownPromptError(f"prompt {running.prompt_id} has not ended; interrupt its turn first, or wait")
 
     async def _find(self, prompt_id: str) -> TurnReport:
         """What the store knows of it."""

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any, cast
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
+from activities.ports import Store
 from domain.prompts import Prompt
 from doubles.scripted_model import Reply, ToolCall
 from tests.server import EARLY
-from tests.system import System, count
+from tests.system import DEADLINE_S, System, count
 
 READS = Reply(after_tool=True, text="I read: {tool}")
 
@@ -187,3 +190,47 @@ async def test_no_task_fails_over_many_rolls(rolling: System, thread: str, cache
     runs = await rolling.runs(thread)
     assert len(runs) >= 3
     assert [count(run, EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) for run in runs] == [0] * len(runs)
+
+
+class HeldEnds:
+    """A store that holds up whoever has ended a turn, just after it did."""
+
+    def __init__(self, store: Store) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self._store = store
+
+    async def end_turn(self, *args: Any) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        await self._store.end_turn(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def test_who_wants_another_try_of_a_turn_that_goes_on_after_all_does_not_hold_up_a_roll(
+    system: System, thread: str
+) -> None:
+    """The turn is over in the store, and goes on with a prompt that joins it: there is nothing to try again yet."""
+    store = HeldEnds(system.store)
+    await system.stop_workers()
+    await system.start_worker(store=cast("Store", store))
+    await system.submit(thread, "Count", id="a")
+    await asyncio.wait_for(store.begun.wait(), DEADLINE_S)
+    await system.submit(thread, "Hurry!", id="b", mode="steer")
+    handle = system.workflow(thread)
+    again = await handle.start_update("regenerate", {}, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await handle.signal("roll")
+
+    async def looked() -> bool:
+        return (await system.threads.status(thread))["steered"] == 1
+
+    await system.until(looked)
+    store.go_on.set()
+    await system.ended(thread, "b")
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await again.result()
+    assert str(caught.value.cause) == "UnknownPromptError: prompt a has not ended; interrupt its turn first, or wait"
+    await system.idle(thread)
+    assert [row.text for row in await system.answers(thread, "a")] == ["You said: Count", "You said: Hurry!"]
+    assert len(await system.runs(thread)) == 2
