@@ -95,7 +95,7 @@ class _Reading:
 
     def _carried(self, state: Mapping[str, Any]) -> None:
         """Prompts that the run before handed over, and that were not in the store yet."""
-        for waiting in [state.get("running") or {}, *state.get("inbox", [])]:
+        for waiting in [state.get("running") or {}, *state.get("inbox", []), *state.get("steered", [])]:
             if waiting.get("prompt") and not waiting.get("saved"):
                 self._prompt(waiting["prompt"], waiting["prompt"].get("id", ""))
 
@@ -143,12 +143,8 @@ class _Reading:
         if name == "withdraw":
             self._settle(prompt_id)
         if name == "edit" and prompt_id in self.found.prompts:
-            self._prompt_edited(prompt_id, value.get("content"))
-
-    def _prompt_edited(self, prompt_id: str, content: Any) -> None:
-        old = self.found.prompts.pop(prompt_id)
-        if not self._prompt(old.model_dump(mode="json") | {"content": content}, prompt_id):
-            self.found.prompts[prompt_id] = old
+            # The thread and the store know the prompt by what was sent first: so it is sent, and the edit again too.
+            self.found.wishes.append((name, value))
 
     async def _accepted(self, event: HistoryEvent) -> None:
         request = event.workflow_execution_update_accepted_event_attributes.accepted_request
@@ -169,7 +165,10 @@ class _Reading:
     async def _scheduled(self, event: HistoryEvent) -> None:
         scheduled = event.activity_task_scheduled_event_attributes
         value = await self._value(scheduled.input, scheduled.activity_type.name)
-        self._requests[event.event_id] = value if isinstance(value, dict) else {}
+        request = self._requests[event.event_id] = value if isinstance(value, dict) else {}
+        self._settle_edits(request.get("prompt_id"))
+        for joined in request.get("joined", []):
+            self._settle_edits(joined["id"] if isinstance(joined, dict) else joined)
 
     async def _completed(self, event: HistoryEvent) -> None:
         """A model call or a close that is done has its prompts in the store, where the next run finds them."""
@@ -186,6 +185,12 @@ class _Reading:
     def _settle(self, prompt_id: str) -> None:
         self._settled.add(prompt_id)
         self.found.prompts.pop(prompt_id, None)
+        self._settle_edits(prompt_id)
+
+    def _settle_edits(self, prompt_id: str | None) -> None:
+        """A prompt does not come to its turn before the store has its edits; after that, it is not to be edited."""
+        wishes = self.found.wishes
+        self.found.wishes = [(n, v) for n, v in wishes if n != "edit" or v.get("prompt_id") != prompt_id]
 
     async def _value(self, payloads: Payloads, name: str) -> Any:
         """The one JSON value that was sent, or None if it cannot be read."""

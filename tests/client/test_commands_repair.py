@@ -98,6 +98,23 @@ async def test_what_was_running_and_waiting_when_it_wedged_is_answered_once(syst
     assert await prompts(system, thread) == answered("Hello", "two", "three", "four")
 
 
+async def test_a_prompt_that_was_edited_while_it_waited_is_answered_as_it_was_edited(
+    system: System, thread: str
+) -> None:
+    system.model.script(Reply(text="one two three", hang_after_chunks=2))
+    await system.submit(thread, "two", id="p-2")
+    await system.submit(thread, "three", id="p-3")
+    await system.streaming(thread, "one")
+    await system.threads.edit(thread, "p-3", "drei")
+    await wedge(system, thread, Prompt(id="p-4", content="four"))
+    system.model.script()
+    await repaired(system, thread)
+    await system.start_worker()
+    await system.ended(thread, "p-2", "p-3", "p-4")
+    assert await prompts(system, thread) == answered("Hello", "two", "drei", "four")
+    assert [row for row in await system.rows(thread) if row.status == "refused"] == []
+
+
 async def test_a_prompt_that_waited_without_an_id_is_answered_once(system: System, thread: str) -> None:
     """It is in the store already, under the id that the run gave it; the repair gives it the same one."""
     system.model.script(Reply(text="one two three", hang_after_chunks=2))

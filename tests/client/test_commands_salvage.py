@@ -108,8 +108,9 @@ async def test_what_the_run_before_handed_over_unsaved_is_found_first() -> None:
             {"id": "c", "prompt": prompt("c")},
             {"id": "d", "saved": True},
         ],
+        "steered": [{"id": "e", "prompt": prompt("e")}],
     }
-    assert list(await texts(Run({"state": state}).signal("prompt", prompt("e")))) == ["a", "c", "e"]
+    assert list(await texts(Run({"state": state}).signal("prompt", prompt("f")))) == ["a", "c", "e", "f"]
 
 
 async def test_a_prompt_by_update_is_found_until_its_turn_is_done() -> None:
@@ -146,9 +147,24 @@ async def test_a_withdrawal_that_was_refused_does_not_count() -> None:
     assert list(await texts(run.update("withdraw", {"prompt_id": "a"}, outcome="failure"))) == ["a"]
 
 
-async def test_a_prompt_that_was_edited_is_found_with_its_new_text() -> None:
+async def test_a_prompt_that_was_edited_is_sent_as_it_was_with_its_edits_after_it() -> None:
+    """The thread and the store know it by what was sent first, and would refuse another text under its id."""
+    edits = [{"prompt_id": "a", "content": "Hello"}, {"prompt_id": "a", "content": "Good day"}]
+    run = Run().signal("prompt", prompt("a")).signal("edit", edits[0]).seen().update("edit", edits[1])
+    assert await texts(run) == {"a": "Hi"}
+    assert (await run.found()).wishes == [("edit", edits[0]), ("edit", edits[1])]
+
+
+async def test_an_edit_of_a_prompt_whose_turn_has_begun_is_in_the_store() -> None:
     run = Run().signal("prompt", prompt("a")).signal("edit", {"prompt_id": "a", "content": "Hello"}).seen()
-    assert await texts(run) == {"a": "Hello"}
+    run.activity("call_model", {"prompt_id": "a"}, done=False)
+    assert await texts(run) == {"a": "Hi"}
+    assert (await run.found()).wishes == []
+
+
+async def test_an_edit_of_a_prompt_that_was_withdrawn_after_it_is_not_repeated() -> None:
+    run = Run().signal("prompt", prompt("a")).signal("edit", {"prompt_id": "a", "content": "Hello"})
+    assert (await run.signal("withdraw", {"prompt_id": "a"}).seen().found()).wishes == []
 
 
 async def test_a_prompt_that_was_refused_by_its_text_is_not_found() -> None:
