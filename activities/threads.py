@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from temporalio import activity
@@ -13,9 +13,9 @@ from activities.ports import Catalog, Store
 from activities.rows import prompt_row
 from domain import ids
 from domain.content import text_of
-from domain.messages import Message, ThreadRecord, preview
+from domain.messages import Message, ThreadRecord
 from domain.prompts import TurnReport
-from domain.rebuild import rebuild
+from domain.rebuild import last_ended, rebuild, report_of
 from domain.state import Waiting
 from domain.steps import (
     CheckpointRequest,
@@ -50,7 +50,8 @@ class ThreadActivities:
             recent = await self._store.recent_prompts(request.thread, RECENT_IDS)
             unended = await self._store.open_prompts(request.thread, MAX_WAITING + 1)  # one may be running
             lost = await self._never_saved(request.thread, checkpoint)
-            state = rebuild(checkpoint, record, recent, unended, lost)
+            ended = await self._reports(last_ended(recent))
+            state = rebuild(checkpoint, record, recent, unended, lost, ended)
             log.info("thread.opened", thread=request.thread, epoch=record.epoch, unended=len(unended) + len(lost))
             return Opened(state=state.carried(), new=record.epoch == 1)
 
@@ -83,7 +84,8 @@ class ThreadActivities:
         return record
 
     async def _never_saved(self, thread: str, checkpoint: ThreadState | None) -> list[Waiting]:
-        waiting = [w for w in checkpoint.inbox if w.prompt is not None] if checkpoint else []
+        carried = [*checkpoint.inbox, *checkpoint.steered] if checkpoint else []
+        waiting = [w for w in carried if w.prompt is not None]
         by_row = {ids.message_id(thread, w.id, "prompt"): w for w in waiting}
         for row in await self._store.get(list(by_row)):
             del by_row[row.id]
@@ -124,20 +126,16 @@ class ThreadActivities:
             rows = await self._store.get([ids.message_id(request.thread, request.prompt_id, "prompt")])
             if not rows:
                 return TurnReport(prompt_id=request.prompt_id, status="unknown")
-            of_turn = [ids.message_id(request.thread, row.joins, "prompt") for row in rows if row.joins]
-            firsts = await self._store.get(of_turn) or rows
-            answers = await self._store.get([row.answer for row in firsts if row.answer])
-            status = rows[0].status if rows[0].final else "running" if rows[0].turn is not None else "waiting"
-            return TurnReport.model_validate(
-                {
-                    "prompt_id": request.prompt_id,
-                    "status": status,
-                    "turn": rows[0].turn,
-                    "message_id": firsts[0].answer,
-                    "text": preview(answers[0].text) if answers else "",
-                    "error": rows[0].error,
-                }
-            )
+            [report] = await self._reports(rows)
+            return report
+
+    async def _reports(self, rows: Sequence[Message]) -> list[TurnReport]:
+        """What became of each prompt."""
+        of_turn = [ids.message_id(row.thread, row.joins or row.prompt_id, "prompt") for row in rows]
+        found = {row.id: row for row in await self._store.get(list(dict.fromkeys(of_turn)))}
+        firsts = [found.get(row_id, row) for row, row_id in zip(rows, of_turn, strict=True)]
+        answers = {row.id: row for row in await self._store.get([first.answer for first in firsts if first.answer])}
+        return [report_of(row, first, answers.get(first.answer or "")) for row, first in zip(rows, firsts, strict=True)]
 
     @activity.defn(name="save_checkpoint")
     async def save_checkpoint(self, request: CheckpointRequest) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 from domain import ids
 from domain.messages import Message, ThreadRecord, preview
+from domain.prompts import TurnReport
 from domain.state import Running, Waiting
-from domain.thread import IDLE_ROLL_S, WAITING_CHARS, ThreadState
+from domain.thread import ENDED_KEPT, IDLE_ROLL_S, WAITING_CHARS, ThreadState
 
 
 def rebuild(
@@ -16,11 +17,12 @@ def rebuild(
     recent: Sequence[Message],
     unended: Sequence[Message],
     lost: Sequence[Waiting],
+    ended: Sequence[TurnReport] = (),
 ) -> ThreadState:
     """The state of a thread whose workflow is gone, from what the store has of it.
 
     `recent` are its last prompts and `unended` those not ended yet, both oldest first; `lost` those of the checkpoint's
-    waiting prompts that never reached the store themselves.
+    waiting prompts that never reached the store themselves. `ended` says how the last turns ended, oldest first.
     """
     state = checkpoint.model_copy(deep=True) if checkpoint else ThreadState()
     started = [row for row in unended if row.turn is not None]
@@ -46,10 +48,31 @@ def rebuild(
     state.recent = {row.prompt_id: row.digest or "" for row in [*recent, *unended]} | {
         waiting.id: waiting.digest for waiting in lost
     }
+    # Those of the checkpoint are of its time.
+    state.ended = {report.prompt_id: report for report in ended}
     waiting_rows = [waiting_of(row) for row in unended if row not in started[:1]]
     state.inbox = sorted([*waiting_rows, *lost], key=lambda waiting: waiting.place)
     state.places = max([state.places, *(waiting.place for waiting in state.inbox)])
     return state
+
+
+def last_ended(recent: Sequence[Message]) -> list[Message]:
+    """The last few prompts that have ended, in the order of their ends."""
+    return sorted((row for row in recent if row.final), key=lambda row: row.updated_at)[-ENDED_KEPT:]
+
+
+def report_of(row: Message, first: Message, answer: Message | None) -> TurnReport:
+    """What the store says became of a prompt; `first` is the prompt whose turn it was, `answer` that turn's."""
+    return TurnReport.model_validate(
+        {
+            "prompt_id": row.prompt_id,
+            "status": row.status if row.final else "running" if row.turn is not None else "waiting",
+            "turn": row.turn,
+            "message_id": first.answer,
+            "text": preview(answer.text) if answer else "",
+            "error": row.error,
+        }
+    )
 
 
 def waiting_of(row: Message) -> Waiting:

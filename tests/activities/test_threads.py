@@ -121,6 +121,18 @@ async def test_a_waiting_prompt_that_only_the_checkpoint_has_is_not_lost(keeping
     assert opened.next_turn == 7
 
 
+async def test_a_steered_prompt_that_only_the_checkpoint_has_is_not_lost(keeping: Keeping) -> None:
+    state = ThreadState(epoch=1, agent="assistant")
+    state.admit(prompt("running"))
+    state.start_turn()
+    assert state.admit(prompt("lost").model_copy(update={"mode": "steer"})).disposition == "joining"
+    request = CheckpointRequest(thread=keeping.thread, epoch=1, turn=5, state=state.carried())
+    await run(1, keeping.activities.save_checkpoint, request)
+    await keeping.had("running", 1, "pending")
+    opened = await keeping.open("run-2")
+    assert [(waiting.id, waiting.saved) for waiting in opened.inbox] == [("lost", False)]
+
+
 # --- save_prompts
 
 

@@ -253,6 +253,34 @@ async def test_a_regeneration_survives_a_termination(system: System, thread: str
     assert [row.text for row in await tries(system, thread, "a")] == ["You said: Count!", "Here."]
 
 
+async def test_the_last_turn_is_the_last_one_after_a_termination_too(system: System, thread: str) -> None:
+    """The last checkpoint is of the last roll, and may be many turns old."""
+    await system.ask(thread, "First", id="a")
+    await system.workflow(thread).signal("roll")
+    await system.until(lambda: _rolled(system, thread))
+    await system.ask(thread, "Second", id="b")
+    await system.workflow(thread).terminate()
+    await system.threads.ensure_running(thread)
+    assert (await change(system, thread, "regenerate"))["prompt_id"] == "b"
+    await system.idle(thread)
+    assert [len(await system.answers(thread, name)) for name in "ab"] == [1, 2]
+
+
+async def test_a_turn_can_be_named_by_its_number_after_a_termination(system: System, thread: str) -> None:
+    await system.ask(thread, "First", id="a")
+    await system.ask(thread, "Second", id="b")
+    await system.workflow(thread).terminate()
+    await system.threads.ensure_running(thread)
+    await system.idle(thread)
+    report = await system.threads.turn(thread, "a")
+    assert (report.status, report.turn, report.text) == ("answered", 1, "You said: First")
+    assert (await change(system, thread, "regenerate", {"turn": 1}))["prompt_id"] == "a"
+
+
+async def _rolled(system: System, thread: str) -> bool:
+    return len(await system.runs(thread)) == 2
+
+
 async def test_a_regeneration_can_be_interrupted_and_done_again(system: System, thread: str) -> None:
     await system.ask(thread, "Count!", id="a")
     system.model.script(HALF, "Fine.")
