@@ -21,7 +21,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.failures import translated
 from activities.ports import Store, Webhooks
 from domain import ids
-from domain.delivery import PromptEnd, end_of
+from domain.delivery import PromptEnd, delivery_of, end_of
 from domain.errors import DeliveryFailedError, DeliveryRefusedError, NotVisibleYetError
 from domain.messages import Message, preview
 from domain.prompts import ReplyTo
@@ -53,7 +53,7 @@ class DeliveryActivities:
             row = next(iter(await self._store.get([row_id])), None)
             if row is None or row.reply_to is None:
                 return DeliverResult(status="none")
-            earlier = row.delivery or {}
+            earlier = delivery_of(row)
             if earlier.get("status") in {"delivered", "undeliverable"}:
                 return DeliverResult(status=earlier["status"])
             if not row.final:
@@ -81,6 +81,8 @@ class DeliveryActivities:
 
     async def _note(self, row: Message, status: str, attempts: int, error: str | None = None) -> None:
         delivery = {"status": status, "attempts": attempts, "error": error, "at": self._clock()}
+        if row.reopened_by is not None:
+            delivery["reopened_by"] = row.reopened_by
         await self._store.annotate(row.id, {"delivery": delivery})
         note = log.warning if status == "undeliverable" else log.info
         note(f"reply.{status}", thread=row.thread, prompt_id=row.prompt_id, attempts=attempts, error=error)

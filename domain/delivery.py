@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from pydantic import BaseModel
 
 from domain.messages import Message
@@ -37,6 +39,12 @@ def end_of(prompt: Message, answer: Message | None) -> PromptEnd:
         text=_cut(answer.text) if answer else "",
         error=prompt.error,
     )
+
+
+def delivery_of(prompt: Message) -> dict[str, Any]:
+    """What became of the reply about this end, not of one about an end before the prompt was opened again."""
+    noted = prompt.delivery or {}
+    return noted if noted.get("reopened_by") == prompt.reopened_by else {}
 
 
 def _cut(text: str) -> str:

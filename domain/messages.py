@@ -83,7 +83,7 @@ class Message(BaseModel):
     parts: list[dict[str, Any]] | None = None  # of a prompt that is not just text, see domain.content.Part
     options: dict[str, Any] | None = None  # of a prompt, see domain.prompts.PromptOptions
     reply_to: dict[str, Any] | None = None  # of a prompt, see domain.prompts.ReplyTo
-    delivery: dict[str, Any] | None = None  # what became of that: {status, attempts, error, at}
+    delivery: dict[str, Any] | None = None  # what became of that: {status, attempts, error, at, reopened_by?}
     metadata: dict[str, Any] = Field(default_factory=dict)
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from domain import ids
+from domain.delivery import delivery_of
 from domain.messages import Message, ThreadRecord, preview
 from domain.prompts import TurnReport
 from domain.state import Running, Waiting
@@ -92,5 +93,5 @@ def waiting_of(row: Message) -> Waiting:
 
 
 def _is_undelivered(row: Message) -> bool:
-    status = (row.delivery or {}).get("status", "trying")
+    status = delivery_of(row).get("status", "trying")
     return row.final and row.reply_to is not None and status == "trying"

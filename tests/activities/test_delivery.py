@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from temporalio.client import Client
@@ -17,7 +17,7 @@ from domain import ids
 from domain.delivery import CUT, MAX_TEXT_BYTES
 from domain.messages import Message
 from domain.prompts import Prompt, ReplyTo
-from domain.steps import DeliverRequest
+from domain.steps import DeliverRequest, fence
 from domain.wire import json_size
 from tests.activities.fakes import failure, run
 from tests.receiver import Listener, Receiver, receiving
@@ -30,8 +30,10 @@ ENDED_AT = 1_700_000_000.0
 class Office:
     """The activity with one prompt to reply to, at a time that the test sets."""
 
-    def __init__(self, store: WatchedStore, client: Client, webhooks: SignedWebhooks) -> None:
-        self.store, self.now, self.thread = store, ENDED_AT, new_thread()
+    def __init__(
+        self, store: WatchedStore, client: Client, webhooks: SignedWebhooks, thread: str | None = None
+    ) -> None:
+        self.store, self.now, self.thread = store, ENDED_AT, thread or new_thread()
         self._activities = DeliveryActivities(store, webhooks, client, clock=lambda: self.now)
         self.request = DeliverRequest(thread=self.thread, prompt_id="p")
 
@@ -118,6 +120,35 @@ async def test_it_is_tried_again_under_the_same_id_until_it_is_taken(office: Off
     assert await office.deliver() == "delivered"
     assert await office.delivery() == {"status": "delivered", "attempts": 3, "error": None, "at": office.now}
     assert len({post.headers["webhook-id"] for post in receiver.posts}) == 1
+
+
+class ReopeningWebhooks:
+    """Takes a post, and has the prompt opened again and ended again before it says so."""
+
+    def __init__(self, store: WatchedStore, row_id: str) -> None:
+        self.ids: list[str] = []
+        self._store, self._row_id = store, row_id
+
+    async def post(self, url: str, message_id: str, body: bytes) -> None:
+        self.ids.append(message_id)
+        if len(self.ids) == 1:
+            changes = {"status": "pending", "reopened_by": "r", "delivery": None}
+            await self._store.reopen(self._row_id, fence(2, 0, 0), changes)
+            await self._store.amend(self._row_id, fence(2, 0, 1), {"status": "answered"})
+
+    async def close(self) -> None:
+        pass
+
+
+async def test_the_end_of_another_try_is_told_though_the_one_before_was_on_its_way(
+    shared_store: WatchedStore, temporal: Client
+) -> None:
+    thread = new_thread()
+    webhooks = ReopeningWebhooks(shared_store, ids.message_id(thread, "p", "prompt"))
+    office = Office(shared_store, temporal, cast("SignedWebhooks", webhooks), thread)
+    await office.ended(ReplyTo(url="http://127.0.0.1/hook"))
+    assert [await office.deliver() for _ in range(3)] == ["delivered"] * 3
+    assert len(set(webhooks.ids)) == len(webhooks.ids) == 2
 
 
 async def test_the_pauses_grow_to_a_minute(office: Office, receiver: Receiver) -> None:

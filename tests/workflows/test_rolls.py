@@ -223,7 +223,7 @@ async def test_who_wants_another_try_of_a_turn_that_goes_on_after_all_does_not_h
     await handle.signal("roll")
 
     async def looked() -> bool:
-        return (await system.threads.status(thread))["steered"] == 1
+        return bool((await system.threads.status(thread))["steered"])
 
     await system.until(looked)
     store.go_on.set()
