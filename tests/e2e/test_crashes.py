@@ -7,13 +7,16 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import uuid
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 
+from domain.prompts import ThreadStart, read_prompt
 from doubles.scripted_model import RecordedRequest, Reply, ScriptedModel
 from runtime.local import temporal_binary
 from tests.e2e.driver import Everthread, alive, until, until_gone
@@ -21,6 +24,8 @@ from tests.e2e.driver import Everthread, alive, until, until_gone
 WORDS = " ".join(f"word{number}" for number in range(30))
 SLOW = Reply(text=WORDS, delay_s=0.1, times=1)  # three seconds, time enough to be killed
 FIRST_TOKEN_S = 10.0
+IN_FLIGHT = 100
+ALL_ANSWERED_S = 30.0  # of a hundred turns, on a busy machine
 
 pytestmark = pytest.mark.timeout(90)
 
@@ -80,6 +85,36 @@ async def test_after_kill_9_of_everything_each_prompt_is_answered_once_in_order_
     rows = await running.answered(other, prompts=3)
     assert [row["text"] for row in rows] == [text for content in waiting for text in (content, WORDS)]
     assert [len(running.finished(row["id"])) for row in rows] == [0, 1] * 3
+
+
+async def test_after_kill_9_with_a_hundred_turns_in_flight_each_is_answered_once_and_soon(
+    running: Everthread, model: ScriptedModel
+) -> None:
+    """None is stuck, none is lost, and what the new life lists as cut off is what was."""
+    prompts = {new_thread(): f"Tell me too, number {number}." for number in range(IN_FLIGHT)}
+    slow = Reply(when="^Tell me too", text=WORDS, delay_s=1.0, times=IN_FLIGHT)  # half a minute, so that none ends
+    model.script(slow, WORDS)
+    threads = await running.threads()
+    for thread, prompt in prompts.items():
+        await threads.signal(thread, read_prompt({"content": prompt}), ThreadStart())
+
+    async def all_streaming() -> bool:
+        return sum(request.chunks_sent > 1 for request in model.requests) == IN_FLIGHT
+
+    await until(all_streaming, 20.0, "all in mid-answer")
+
+    await running.kill9_tree()
+    await running.start()
+
+    assert f"Going on with {IN_FLIGHT} cut-off turns:" in running.said()
+    rows = {thread: await running.answered(thread, timeout_s=ALL_ANSWERED_S) for thread in prompts}
+    assert time.time() - running.started_at < ALL_ANSWERED_S
+    finished = Counter(line["message_id"] for line in running.log("message.finished"))
+    calls = Counter(request.body["messages"][-1]["content"] for request in model.requests)
+    for thread, prompt in prompts.items():
+        assert [row["text"] for row in rows[thread]] == [prompt, WORDS]
+        assert finished[rows[thread][1]["id"]] == 1
+        assert calls[prompt] == 2
 
 
 async def test_after_kill_9_of_the_parent_nothing_is_left_and_the_next_start_finishes(
