@@ -7,6 +7,7 @@ with, the state that is carried, is told apart. The memory is that of the worker
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import Sequence
 from itertools import pairwise
@@ -31,7 +32,8 @@ TELL_EVERY = 500
 ENDED = EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED
 
 
-async def main() -> None:
+async def main() -> int:
+    """Returns the exit status: 1 if a prompt was not answered once, in order."""
     turns = samples(TURNS)
     async with fleet() as found:
         await play(found.model_url, {"text": ANSWER})
@@ -59,6 +61,7 @@ async def main() -> None:
     figure("long.carried_bytes_per_turn", sum(carried) / turns, "B")
     figure("long.rss_ratio", rss[1] / rss[0])
     figure("long.rate", rate, "turns/s")
+    return 1 if faults else 0
 
 
 async def _talk(found: Fleet, turns: int) -> tuple[int, int]:
@@ -112,4 +115,4 @@ async def _faults(found: Fleet, turns: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    asyncio.run(main())
+    sys.exit(asyncio.run(main()))
