@@ -124,7 +124,8 @@ async def events_of(handle: WorkflowHandle[Any, Any]) -> list[HistoryEvent]:
 
 def figure(name: str, value: float, unit: str = "") -> None:
     """One figure, on a line that a program can read."""
-    sys.stdout.write(f"figure {name} {value:.4g} {unit}".rstrip() + "\n")
+    shown = f"{value:.4g}" if abs(value) < 1_000 else f"{value:.0f}"
+    sys.stdout.write(f"figure {name} {shown} {unit}".rstrip() + "\n")
     sys.stdout.flush()
 
 
