@@ -78,9 +78,9 @@ class Workbench:
         """End the program, as command line libraries like to do."""
         raise SystemExit(2)
 
-    async def _flood(self) -> str:
-        """Say too much."""
-        return "x" * 5_000_000
+    async def _flood(self, size: int = 5_000_000) -> str:
+        """Say too much: so many characters."""
+        return "x" * size
 
     async def _sleep(self) -> str:
         """Take too long."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from itertools import pairwise
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
@@ -11,7 +12,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from domain import ids
 from domain.messages import PREVIEW_CHARS
 from domain.messages import Usage as Tokens
-from domain.prompts import Prompt
+from domain.prompts import Prompt, PromptOptions
 from doubles.scripted_model import Reply, ReplyError, ToolCall, Usage
 from tests.system import System, count
 
@@ -66,6 +67,20 @@ async def test_a_turn_with_one_tool_takes_23_events_and_4_kb(system: System, thr
         after = await settled(system, thread)
         assert len(after) - len(before) == 23
         assert size(after) - size(before) < 4_500
+
+
+async def test_forty_rounds_of_large_tool_results_end_and_each_costs_the_same(system: System, thread: str) -> None:
+    sizes = [262_144 + number for number in range(40)]
+    calls = [Reply(tool_calls=[ToolCall(name="flood", arguments={"size": n})], step=i) for i, n in enumerate(sizes, 1)]
+    system.model.script(*calls, Reply(step=41, text="Much."))
+    receipt = await system.submit(thread, "Flood!", agent="helper", options=PromptOptions(max_steps=42))
+    await system.ended(thread, receipt.prompt_id, timeout_s=30)
+    assert (await system.answers(thread, receipt.prompt_id))[-1].text == "Much."
+    events = await settled(system, thread)
+    ends = [n for n, event in enumerate(events) if event.event_type == EventType.EVENT_TYPE_ACTIVITY_TASK_COMPLETED]
+    rounds = [size(events[start:end]) for start, end in pairwise(ends[::2])]  # a model call and a tool are a round
+    assert len(rounds) == 40
+    assert max(rounds) < 1.5 * min(rounds)
 
 
 async def test_no_answer_and_no_tool_result_is_in_the_history(system: System, thread: str) -> None:
