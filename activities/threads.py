@@ -13,8 +13,9 @@ from activities.ports import Catalog, Store
 from activities.rows import prompt_row
 from domain import ids
 from domain.content import text_of
+from domain.errors import UnknownAgentError
 from domain.messages import Message, ThreadRecord
-from domain.prompts import TurnReport
+from domain.prompts import Mode, TurnReport
 from domain.rebuild import last_ended, rebuild, report_of
 from domain.state import Waiting
 from domain.steps import (
@@ -52,8 +53,15 @@ class ThreadActivities:
             lost = await self._never_saved(request.thread, checkpoint)
             ended = await self._reports(last_ended(recent))
             state = rebuild(checkpoint, record, recent, unended, lost, ended)
+            state.note_busy_mode(state.agent, self._busy_mode(state.agent))
             log.info("thread.opened", thread=request.thread, epoch=record.epoch, unended=len(unended) + len(lost))
             return Opened(state=state.carried(), new=record.epoch == 1)
+
+    def _busy_mode(self, agent: str) -> Mode:
+        try:
+            return self._catalog.agent(agent).busy_mode
+        except UnknownAgentError:  # its prompts fail, saying so
+            return "queue"
 
     async def _refused(self, request: OpenRequest) -> Opened | None:
         """Why the thread is not to be opened."""

@@ -61,7 +61,7 @@ class ThreadState(Kept):
     refusals: list[Refusal] = Field(default_factory=list)
     unlisted_refusals: int = 0
     status: str = "active"  # or failed
-    busy_mode: Mode = "queue"  # of the agent that answered last: what prompts do that do not say it
+    busy_modes: dict[str, Mode] = Field(default_factory=dict)  # agent → what prompts for it do that do not say it
     deliveries: list[str] = Field(default_factory=list)  # ended prompts whose senders are not told yet
     active_at: float = 0.0  # seconds since 1970: when it last had work
     idle_roll_s: float | None = None  # None: of a release that did not know it
@@ -78,7 +78,7 @@ class ThreadState(Kept):
         self._check(prompt.id, prompt.digest())
         if prompt.id in self.recent:
             return
-        if self.busy and (prompt.mode or self.busy_mode) == "reject":
+        if self.busy and self._wanted_mode(prompt) == "reject":
             raise ThreadBusyError(
                 "the thread is busy and the prompt's mode is reject; send it later, or with mode queue"
             )
@@ -104,9 +104,20 @@ class ThreadState(Kept):
     def busy(self) -> bool:
         return self.running is not None or bool(self.inbox)
 
+    def note_busy_mode(self, agent: str, mode: Mode) -> None:
+        """What the catalog says of an agent."""
+        self.busy_modes.pop(agent, None)
+        if mode != "queue":
+            self.busy_modes[agent] = mode
+        while len(self.busy_modes) > ENDED_KEPT:
+            del self.busy_modes[next(iter(self.busy_modes))]
+
+    def _wanted_mode(self, prompt: Prompt) -> Mode:
+        return prompt.mode or self.busy_modes.get(prompt.agent or self.agent, "queue")
+
     def _mode(self, prompt: Prompt) -> Mode:
         """How the prompt is to be taken as things are now."""
-        mode, running = prompt.mode or self.busy_mode, self.running
+        mode, running = self._wanted_mode(prompt), self.running
         if running is None:
             return "queue"
         if mode == "steer" and (

@@ -25,6 +25,7 @@ class Workbench:
         return [
             Agent("assistant", instructions="Be brief."),
             Agent("poet", instructions="Rhyme."),
+            Agent("pushy", instructions="The last word counts.", busy_mode="interrupt"),
             Agent("helper", instructions="Use tools.", tools=tools),
             Agent("hasty", instructions="Two steps.", tools=tools, max_steps=2),
         ]

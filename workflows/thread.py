@@ -138,7 +138,9 @@ class AgentThread(Doors):
             return
         self._state.join()
         result = await turn.call_model(self._thread, self._state.epoch, running, self._calls)
-        running.said, running.message_id, self._state.busy_mode = result.preview, result.message_id, result.busy_mode
+        running.said, running.message_id = result.preview, result.message_id
+        if result.finish not in ("interrupted", "duplicate", "conflict"):
+            self._state.note_busy_mode(running.agent, result.busy_mode)
         if result.finish == "interrupted":
             if workflow.cancellation_reason() is not None and not running.stopped():
                 raise asyncio.CancelledError

@@ -62,7 +62,7 @@ def every_field_set() -> ThreadState:
         inbox=[waiting],
         steered=[waiting],
         withdrawn=[waiting],
-        busy_mode="steer",
+        busy_modes={"poet": "steer"},
         deliveries=["o"],
         reopened={"x": "o"},
         active_at=1.5,

@@ -7,7 +7,7 @@ from typing import Any
 from temporalio.client import WorkflowUpdateStage
 
 from doubles.scripted_model import Reply, ToolCall
-from tests.system import System
+from tests.system import System, started_with
 
 HOLD = Reply(when="Hold", step=1, tool_calls=[ToolCall(name="hold")])
 SLOW = Reply(when="Count", text="one two three four", delay_s=0.15)
@@ -138,6 +138,31 @@ async def test_a_turn_reopened_by_steering_and_terminated_answers_what_joined(sy
     a, b = await system.ended(thread, "a", "b")
     assert (a.status, b.status) == ("answered", "joined")
     assert [row.text for row in await system.answers(thread, "a")] == ["one two three four", "Here I am."]
+
+
+# --- the agent's own mode
+
+
+async def test_a_prompt_without_a_mode_does_what_its_agent_says_from_the_first_turn_on(
+    system: System, thread: str
+) -> None:
+    system.model.script(HALF, "Fine.")
+    await system.submit(thread, "Count!", id="a", start=started_with(agent="pushy"))
+    await system.streaming(thread, "one two")
+    assert (await system.submit(thread, "Stop!", id="b")).disposition == "interrupting"
+    a, b = await system.ended(thread, "a", "b")
+    assert (a.status, b.status) == ("interrupted", "answered")
+
+
+async def test_a_prompt_for_another_agent_does_what_that_one_says(system: System, thread: str) -> None:
+    await system.ask(thread, "Hello", start=started_with(agent="pushy"))
+    system.model.script(HALF, "Fine.")
+    await system.submit(thread, "Count!", id="a", agent="poet")
+    await system.streaming(thread, "one two")
+    assert (await system.submit(thread, "Wait.", id="b", agent="poet")).disposition == "queued"
+    assert (await system.submit(thread, "Wait too.", id="c", mode="queue")).disposition == "queued"
+    await system.threads.interrupt(thread)
+    await system.ended(thread, "a", "b", "c")
 
 
 # --- replace
