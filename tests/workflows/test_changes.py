@@ -253,6 +253,26 @@ async def test_a_regeneration_survives_a_termination(system: System, thread: str
     assert [row.text for row in await tries(system, thread, "a")] == ["You said: Count!", "Here."]
 
 
+async def test_a_regeneration_that_waits_survives_a_termination_with_the_turn_that_runs(
+    system: System, thread: str
+) -> None:
+    await system.ask(thread, "First", id="z")
+    await waiting(system, thread)
+    await change(system, thread, "regenerate", {"prompt_id": "z"})
+    await system.workflow(thread).terminate()
+    system.model.script("Here.", cycle=True)
+    await system.threads.ensure_running(thread)
+    rows = await system.ended(thread, "z", "a", "b", "c")
+    await system.idle(thread)
+    assert [(row.status, row.turn, row.branch) for row in rows] == [
+        ("answered", 1, 1),
+        ("answered", 2, 0),
+        ("answered", 3, 0),
+        ("answered", 4, 0),
+    ]
+    assert [row.text for row in await tries(system, thread, "z")] == ["You said: First", "Here."]
+
+
 async def test_the_last_turn_is_the_last_one_after_a_termination_too(system: System, thread: str) -> None:
     """The last checkpoint is of the last roll, and may be many turns old."""
     await system.ask(thread, "First", id="a")

@@ -234,3 +234,56 @@ async def test_who_wants_another_try_of_a_turn_that_goes_on_after_all_does_not_h
     await system.idle(thread)
     assert [row.text for row in await system.answers(thread, "a")] == ["You said: Count", "You said: Hurry!"]
     assert len(await system.runs(thread)) == 2
+
+
+class SlowCheckpoints:
+    """A store that keeps no checkpoint before it is told to."""
+
+    def __init__(self, store: Store) -> None:
+        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
+        self._store = store
+
+    async def save_checkpoint(self, *args: Any) -> None:
+        self.begun.set()
+        await self.go_on.wait()
+        await self._store.save_checkpoint(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+
+async def rolling_before_a_prompt_joins(system: System, thread: str) -> SlowCheckpoints:
+    """The model has stopped, prompt `b` is to join the turn of `a`, and between the two the thread continues as new."""
+    store = SlowCheckpoints(system.store)
+    await system.stop_workers()
+    await system.start_worker(store=cast("Store", store))
+    system.model.script(Reply(when="Count", text="one two three four", delay_s=0.15), "You said: {user}")
+    await system.submit(thread, "Count", id="a")
+    await system.streaming(thread, "one")
+    await system.submit(thread, "Hurry!", id="b", mode="steer")
+    await system.workflow(thread).signal("roll")
+    await asyncio.wait_for(store.begun.wait(), DEADLINE_S)
+    return store
+
+
+async def test_a_steered_prompt_that_is_withdrawn_during_a_roll_costs_no_model_call(
+    system: System, thread: str
+) -> None:
+    store = await rolling_before_a_prompt_joins(system, thread)
+    await system.workflow(thread).signal("withdraw", {"prompt_id": "b"})
+    store.go_on.set()
+    await system.ended(thread, "a", "b")
+    await system.idle(thread)
+    assert (await system.prompt(thread, "b")).status == "withdrawn"
+    assert [row.text for row in await system.answers(thread, "a")] == ["one two three four"]
+    assert (await system.threads.turn(thread, "a")).status == "answered"
+
+
+async def test_an_interrupt_during_a_roll_leaves_a_steered_prompt_its_own_turn(system: System, thread: str) -> None:
+    store = await rolling_before_a_prompt_joins(system, thread)
+    await system.workflow(thread).signal("interrupt", {})
+    store.go_on.set()
+    a, b = await system.ended(thread, "a", "b")
+    await system.idle(thread)
+    assert (b.status, b.turn) == ("answered", 2)
+    assert (await system.threads.turn(thread, "a")).status == a.status
