@@ -58,6 +58,7 @@ class Running(Kept):
     prompt: Prompt | None = None  # until the first step has saved it
     expect: list[str] = Field(default_factory=list)
     calls: int = 0  # tools that the step planned, while they run
+    over: bool = False  # the model has stopped: the next step is only for prompts that join it
     stop: str | None = None  # why it is being interrupted
     replaced_by: str | None = None  # the prompt that takes its place
     said: str = ""  # the start of what its last model call said, and where that is

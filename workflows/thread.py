@@ -134,9 +134,14 @@ class AgentThread(Doors):
         self._show()
 
     async def _step(self, running: Running) -> None:
-        if running.stopped():  # while the thread continued as new
+        if running.stopped() and not running.over:  # while the thread continued as new
             return
-        self._state.join()
+        if not running.stopped():
+            self._state.join()
+        if running.over and not running.joining:  # they were withdrawn meanwhile, or the turn was stopped
+            self._answered(running.said, running.message_id)
+            return
+        running.over = False
         result = await turn.call_model(self._thread, self._state.epoch, running, self._calls)
         running.said, running.message_id = result.preview, result.message_id
         if result.finish not in ("interrupted", "duplicate", "conflict"):
@@ -151,6 +156,7 @@ class AgentThread(Doors):
         else:
             running.joining = []
             if await self._goes_on(result):
+                running.over = True
                 self._next_step(running, [result.message_id])
             else:
                 await self._end_turn(result)
@@ -187,7 +193,10 @@ class AgentThread(Doors):
             if result.finish == "conflict":
                 self._inbox.refuse_conflict(running.prompt_id, running.preview)
             return
-        state.end_turn(result.preview, "answered", result.message_id)
+        self._answered(result.preview, result.message_id)
+
+    def _answered(self, said: str, message_id: str | None) -> None:
+        self._state.end_turn(said, "answered", message_id)
         self._set_status("active")
 
     async def _end_interrupted(self, running: Running) -> None:

@@ -236,25 +236,28 @@ async def test_who_wants_another_try_of_a_turn_that_goes_on_after_all_does_not_h
     assert len(await system.runs(thread)) == 2
 
 
-class SlowCheckpoints:
-    """A store that keeps no checkpoint before it is told to."""
+class LastCheckpoint:
+    """A store that has its worker stopped just after it has kept a checkpoint."""
 
-    def __init__(self, store: Store) -> None:
-        self.begun, self.go_on = asyncio.Event(), asyncio.Event()
-        self._store = store
+    def __init__(self, system: System) -> None:
+        self.stopped = asyncio.Event()
+        self._system = system
 
     async def save_checkpoint(self, *args: Any) -> None:
-        self.begun.set()
-        await self.go_on.wait()
-        await self._store.save_checkpoint(*args)
+        await self._system.store.save_checkpoint(*args)
+        self._stopping = asyncio.create_task(self._stop())
+
+    async def _stop(self) -> None:
+        await self._system.stop_workers()
+        self.stopped.set()
 
     def __getattr__(self, name: str) -> Any:
-        return getattr(self._store, name)
+        return getattr(self._system.store, name)
 
 
-async def rolling_before_a_prompt_joins(system: System, thread: str) -> SlowCheckpoints:
-    """The model has stopped, prompt `b` is to join the turn of `a`, and between the two the thread continues as new."""
-    store = SlowCheckpoints(system.store)
+async def rolled_before_a_prompt_joins(system: System, thread: str) -> None:
+    """The model has stopped, prompt `b` is to join the turn of `a` in the next run, and no worker runs."""
+    store = LastCheckpoint(system)
     await system.stop_workers()
     await system.start_worker(store=cast("Store", store))
     system.model.script(Reply(when="Count", text="one two three four", delay_s=0.15), "You said: {user}")
@@ -262,28 +265,28 @@ async def rolling_before_a_prompt_joins(system: System, thread: str) -> SlowChec
     await system.streaming(thread, "one")
     await system.submit(thread, "Hurry!", id="b", mode="steer")
     await system.workflow(thread).signal("roll")
-    await asyncio.wait_for(store.begun.wait(), DEADLINE_S)
-    return store
+    await asyncio.wait_for(store.stopped.wait(), DEADLINE_S)
+    assert len(await system.runs(thread)) == 2
 
 
-async def test_a_steered_prompt_that_is_withdrawn_during_a_roll_costs_no_model_call(
-    system: System, thread: str
-) -> None:
-    store = await rolling_before_a_prompt_joins(system, thread)
+async def test_a_turn_that_nothing_joins_after_all_ends_without_another_model_call(system: System, thread: str) -> None:
+    await rolled_before_a_prompt_joins(system, thread)
     await system.workflow(thread).signal("withdraw", {"prompt_id": "b"})
-    store.go_on.set()
+    await system.start_worker()
     await system.ended(thread, "a", "b")
-    await system.idle(thread)
+    assert (await system.idle(thread))["next_turn"] == 2
     assert (await system.prompt(thread, "b")).status == "withdrawn"
     assert [row.text for row in await system.answers(thread, "a")] == ["one two three four"]
-    assert (await system.threads.turn(thread, "a")).status == "answered"
+    report = await system.threads.turn(thread, "a")
+    assert (report.status, report.text) == ("answered", "one two three four")
 
 
-async def test_an_interrupt_during_a_roll_leaves_a_steered_prompt_its_own_turn(system: System, thread: str) -> None:
-    store = await rolling_before_a_prompt_joins(system, thread)
+async def test_a_turn_that_is_stopped_when_its_model_had_stopped_was_answered(system: System, thread: str) -> None:
+    """The store has it as answered already; the prompt that was to join it gets the next turn."""
+    await rolled_before_a_prompt_joins(system, thread)
     await system.workflow(thread).signal("interrupt", {})
-    store.go_on.set()
+    await system.start_worker()
     a, b = await system.ended(thread, "a", "b")
     await system.idle(thread)
-    assert (b.status, b.turn) == ("answered", 2)
-    assert (await system.threads.turn(thread, "a")).status == a.status
+    assert (a.status, b.status, b.turn) == ("answered", "answered", 2)
+    assert (await system.threads.turn(thread, "a")).status == "answered"
