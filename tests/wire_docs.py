@@ -16,6 +16,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from domain import ids
+from domain.delivery import PromptEnd
 from workflows.interface import ENTRIES, TASK_QUEUE, WORKFLOW, Entry
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "wire.md"
@@ -39,8 +40,29 @@ The commands are those of the `temporal` command line; `--address` and `--namesp
 """
 
 
+SENT = PromptEnd(
+    thread=THREAD,
+    prompt_id="p-5",
+    status="answered",
+    turn=3,
+    message_id="0f0c4b0e-6f0c-5f0e-8a53-0b9c3d1f7a42",
+    text="It left our house this morning.",
+    error=None,
+)
+REPLY = f"""\
+## What a thread sends
+
+To a prompt's `reply_to`, once the prompt has ended: to a workflow the signal `answer` (or the one that `signal` names), to a
+web address a signed POST, with the same JSON, a [PromptEnd](#promptend). See [Replies](temporal.md#replies).
+
+```json
+{SENT.model_dump_json(indent=2)}
+```
+"""
+
+
 def page() -> str:
-    return "\n".join([HEAD, *_summary(), *_entries(), *_types()]).rstrip() + "\n"
+    return "\n".join([HEAD, *_summary(), *_entries(), REPLY, *_types()]).rstrip() + "\n"
 
 
 def _summary() -> Iterator[str]:
@@ -114,13 +136,13 @@ def _types() -> Iterator[str]:
     """Every model of the table, and those that they are made of, once."""
     yield "## The JSON\n"
     done: set[str] = set()
-    for entry in ENTRIES:
-        for model in filter(None, (entry.takes, entry.gives)):
-            schema = model.model_json_schema()
-            for name, part in ({model.__name__: schema} | schema.get("$defs", {})).items():
-                if name not in done:
-                    done.add(name)
-                    yield from _type(name, part)
+    models = [model for entry in ENTRIES for model in (entry.takes, entry.gives) if model]
+    for model in [*models, PromptEnd]:
+        schema = model.model_json_schema()
+        for name, part in ({model.__name__: schema} | schema.get("$defs", {})).items():
+            if name not in done:
+                done.add(name)
+                yield from _type(name, part)
 
 
 def _type(name: str, schema: Mapping[str, Any]) -> Iterator[str]:

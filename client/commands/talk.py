@@ -12,7 +12,7 @@ from client.commands.console import FAILED, Console, Json, complain, run, tell
 from client.retries import Retrying
 from domain.errors import InputRefusedError, UnavailableError
 from domain.messages import preview, printable
-from domain.prompts import Prompt, TurnReport, read_prompt
+from domain.prompts import Prompt, ThreadStart, TurnReport, read_prompt, read_start
 
 SHOWN_IDS = 10
 LOOKED_AT = 200  # the newest messages, among which the answer is
@@ -28,6 +28,8 @@ Mode = Annotated[
     str | None,
     typer.Option(help="If the thread is busy: queue, steer, interrupt, replace or reject. Default: the agent's."),
 ]
+Owner = Annotated[str | None, typer.Option(help="Whose thread it is, if it is begun.")]
+Model = Annotated[str | None, typer.Option(help="The model of this turn, also provider/model. Default: the agent's.")]
 MustExist = Annotated[bool, typer.Option("--must-exist", help="Do not start the thread if there is none.")]
 
 
@@ -39,6 +41,8 @@ def submit(
     author: Author = None,
     agent: Agent = None,
     mode: Mode = None,
+    model: Model = None,
+    owner: Owner = None,
     must_exist: MustExist = False,
     as_json: Json = False,
 ) -> None:
@@ -46,8 +50,16 @@ def submit(
 
     Exit status 0: it is; 2: it is not, or nobody knows, and then the same with the same --id is safe.
     """
-    fields = {"id": prompt_id, "author": author, "agent": agent, "mode": mode, "must_exist": must_exist}
-    run(context, lambda console: _submit(console, thread, _prompt(text, fields), as_json=as_json))
+    options = {"model": model} if model is not None else None
+    fields = {
+        "id": prompt_id,
+        "author": author,
+        "agent": agent,
+        "mode": mode,
+        "options": options,
+        "must_exist": must_exist,
+    }
+    run(context, lambda console: _submit(console, thread, _prompt(text, fields), owner, as_json=as_json))
 
 
 def ask(
@@ -59,6 +71,8 @@ def ask(
     author: Author = None,
     agent: Agent = None,
     mode: Mode = None,
+    model: Model = None,
+    owner: Owner = None,
     must_exist: MustExist = False,
     as_json: Json = False,
 ) -> None:
@@ -67,8 +81,16 @@ def ask(
     The whole answer comes from the gateway; if none runs, its start. Exit status 0: it was answered; 1: it ended
     otherwise; 2: it was not taken, or there is no answer yet.
     """
-    fields = {"id": prompt_id, "author": author, "agent": agent, "mode": mode, "must_exist": must_exist}
-    run(context, lambda console: _ask(console, thread, _prompt(text, fields), timeout, as_json=as_json))
+    options = {"model": model} if model is not None else None
+    fields = {
+        "id": prompt_id,
+        "author": author,
+        "agent": agent,
+        "mode": mode,
+        "options": options,
+        "must_exist": must_exist,
+    }
+    run(context, lambda console: _ask(console, thread, _prompt(text, fields), owner, timeout, as_json=as_json))
 
 
 def interrupt(
@@ -100,17 +122,24 @@ def _prompt(text: str, fields: dict[str, Any]) -> Prompt:
     return read_prompt(given | {"content": sys.stdin.read() if text == "-" else text})
 
 
-async def _submit(console: Console, thread: str, prompt: Prompt, *, as_json: bool) -> int:
+def _start(owner: str | None) -> ThreadStart:
+    """Raises: InputRefusedError."""
+    return read_start({"owner": owner} if owner is not None else {})
+
+
+async def _submit(console: Console, thread: str, prompt: Prompt, owner: str | None, *, as_json: bool) -> int:
     threads = await console.connect()
-    receipt = await threads.submit(thread, prompt)
+    receipt = await threads.submit(thread, prompt, _start(owner))
     tell(f"{receipt.prompt_id} {receipt.disposition}", receipt.model_dump(), as_json=as_json)
     return 0
 
 
-async def _ask(console: Console, thread: str, prompt: Prompt, timeout_s: float, *, as_json: bool) -> int:
+async def _ask(
+    console: Console, thread: str, prompt: Prompt, owner: str | None, timeout_s: float, *, as_json: bool
+) -> int:
     threads = await console.connect()
     try:
-        report = await threads.ask(thread, prompt, timeout_s=timeout_s)
+        report = await threads.ask(thread, prompt, _start(owner), timeout_s=timeout_s)
     except TimeoutError:
         return complain(f"no answer within {timeout_s:g} s; the prompt is kept, and answered when that can be")
     report = await _whole(console, thread, report)

@@ -51,10 +51,12 @@ async def alone(shell: Shell, system: System) -> Shell:
 
 async def test_ask_prints_the_whole_answer(system: System, shell: Shell, thread: str) -> None:
     system.model.script("Line one.\n" * 100 + "\x1b[2JEnd.")
-    told = await shell.run("ask", thread, "Hi", "--id", "a", "--author", "ada")
+    told = await shell.run("ask", thread, "Hi", "--id", "a", "--author", "ada", "--owner", "acme", "--model", "other")
     assert (told.status, told.err) == (0, "")
     assert told.out == "Line one.\n" * 100 + "[2JEnd.\n"
     assert (await system.prompt(thread, "a")).author == "ada"
+    assert (await system.record(thread)).owner == "acme"
+    assert system.model.requests[-1].body["model"] == "other"
 
 
 async def test_ask_without_a_gateway_prints_the_start_and_says_so(system: System, alone: Shell, thread: str) -> None:
