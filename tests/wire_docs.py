@@ -136,7 +136,7 @@ def _types() -> Iterator[str]:
     """Every model of the table, and those that they are made of, once."""
     yield "## The JSON\n"
     done: set[str] = set()
-    models = [model for entry in ENTRIES for model in (entry.takes, entry.gives) if model]
+    models: list[type[BaseModel]] = [model for entry in ENTRIES for model in (entry.takes, entry.gives) if model]
     for model in [*models, PromptEnd]:
         schema = model.model_json_schema()
         for name, part in ({model.__name__: schema} | schema.get("$defs", {})).items():
