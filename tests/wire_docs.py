@@ -137,7 +137,8 @@ def _types() -> Iterator[str]:
     yield "## The JSON\n"
     done: set[str] = set()
     models: list[type[BaseModel]] = [model for entry in ENTRIES for model in (entry.takes, entry.gives) if model]
-    for model in [*models, PromptEnd]:
+    models.append(PromptEnd)
+    for model in models:
         schema = model.model_json_schema()
         for name, part in ({model.__name__: schema} | schema.get("$defs", {})).items():
             if name not in done:
