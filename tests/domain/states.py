@@ -80,6 +80,7 @@ def every_field_set() -> ThreadState:
             prompt=prompt,
             expect=["x"],
             calls=1,
+            over=True,
             stop="enough",
             said="So",
             message_id="n",
