@@ -15,7 +15,7 @@ from domain import ids
 from domain.content import text_of
 from domain.errors import UnknownAgentError
 from domain.messages import Message, ThreadRecord
-from domain.prompts import Mode, TurnReport
+from domain.prompts import Mode
 from domain.rebuild import last_ended, rebuild, report_of
 from domain.state import Waiting
 from domain.steps import (
@@ -27,6 +27,7 @@ from domain.steps import (
     SaveResult,
 )
 from domain.thread import MAX_WAITING, RECENT_IDS, ThreadState, upgrade
+from domain.wishes import TurnReport
 
 log = structlog.get_logger()
 

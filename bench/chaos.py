@@ -31,7 +31,8 @@ from bench.ground import figure, p95, play, say
 from client.sender import CALL_TIMEOUT
 from domain.errors import ThreadBusyError, UnavailableError
 from domain.messages import preview
-from domain.prompts import ChangeReceipt, Prompt, ThreadStart
+from domain.prompts import Prompt, ThreadStart
+from domain.wishes import ChangeReceipt
 
 THREADS, WORKERS = 50, 3
 SECONDS, PROMPTS = 300.0, 2_000

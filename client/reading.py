@@ -12,7 +12,7 @@ from domain import ids
 from domain.events import Event
 from domain.listing import ALL_THREADS, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
-from domain.prompts import TurnReport
+from domain.wishes import TurnReport
 
 STORE_EVERY_S = 2.0
 PAGE = 100

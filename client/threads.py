@@ -11,14 +11,12 @@ from client.retries import Retrying, retrying_of
 from client.sender import CALL_TIMEOUT, Sender
 from domain.content import Part
 from domain.errors import UnavailableError
-from domain.prompts import (
+from domain.prompts import Prompt, PromptOptions, ThreadStart
+from domain.wishes import (
     Again,
     ChangeReceipt,
     InterruptReceipt,
-    Prompt,
-    PromptOptions,
     Receipt,
-    ThreadStart,
     TurnReport,
     read_again,
     read_edit,

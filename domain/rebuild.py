@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from domain import ids
 from domain.delivery import delivery_of
 from domain.messages import Message, ThreadRecord, preview
-from domain.prompts import TurnReport
 from domain.state import Running, Waiting
 from domain.thread import ENDED_KEPT, IDLE_ROLL_S, WAITING_CHARS, ThreadState
+from domain.wishes import TurnReport
 
 
 def rebuild(

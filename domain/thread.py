@@ -16,9 +16,10 @@ from domain import ids
 from domain.content import Content, text_of
 from domain.errors import InboxFullError, InputRefusedError, PromptConflictError, ThreadBusyError, UnknownPromptError
 from domain.messages import preview
-from domain.prompts import Interrupt, InterruptReceipt, Mode, Prompt, Receipt, Refusal, ReplyTo, TurnReport
+from domain.prompts import Mode, Prompt, Refusal, ReplyTo
 from domain.state import INLINE_PROMPT_BYTES, Kept, Running, Shown, Waiting
 from domain.wire import json_size
+from domain.wishes import Interrupt, InterruptReceipt, Receipt, TurnReport
 
 VERSION = 1
 # What makes of a state of one version one of the next: for a release that renames or removes a field, which counts the
@@ -283,6 +284,7 @@ class ThreadState(Kept):
             return Receipt(prompt_id=waiting.id, disposition="duplicate")
         busy = self.busy
         self.ended.pop(waiting.id, None)
+        self.recent.pop(waiting.id, None)  # it becomes the newest
         self._remember(waiting.id, waiting.digest)
         self.inbox.append(waiting.model_copy(update={"place": self._place()}))
         return Receipt(prompt_id=waiting.id, disposition="queued" if busy else "started")

@@ -24,7 +24,8 @@ from client.threads import Threads
 from domain import ids
 from domain.events import EventKind
 from domain.messages import Message, ThreadRecord
-from domain.prompts import Prompt, Receipt, ThreadStart
+from domain.prompts import Prompt, ThreadStart
+from domain.wishes import Receipt
 from doubles.scripted_model import ScriptedModel
 from runtime.wiring import Ports, make_worker
 from tests.agents import Workbench

@@ -20,23 +20,22 @@ with workflow.unsafe.imports_passed_through():
     from domain import ids
     from domain.errors import InputRefusedError, UnknownPromptError, UnknownThreadError
     from domain.messages import describe
-    from domain.prompts import (
+    from domain.prompts import Prompt, read_prompt
+    from domain.state import Waiting
+    from domain.steps import FindRequest, ReopenRequest
+    from domain.thread import ThreadState
+    from domain.wishes import (
         Again,
         ChangeReceipt,
         InterruptReceipt,
-        Prompt,
         Receipt,
         TurnReport,
         read_again,
         read_edit,
         read_interrupt,
-        read_prompt,
         read_turn_query,
         read_withdraw,
     )
-    from domain.state import Waiting
-    from domain.steps import FindRequest, ReopenRequest
-    from domain.thread import ThreadState
     from workflows import attributes, interface, options, turn
     from workflows.inputs import one_value
 
@@ -82,7 +81,7 @@ class Doors:
 
     @workflow.signal(name="interrupt")
     def interrupt(self, *inputs: Any) -> None:
-        """Stop the running turn, {} or {"turn": 3}; see domain.prompts.Interrupt."""
+        """Stop the running turn, {} or {"turn": 3}; see domain.wishes.Interrupt."""
         self._signalled()
         try:
             self._stop(inputs)
@@ -109,7 +108,7 @@ class Doors:
 
     @workflow.signal(name="regenerate")
     async def regenerate(self, *inputs: Any) -> None:
-        """Answer an ended turn's prompt anew; see domain.prompts.Again."""
+        """Answer an ended turn's prompt anew; see domain.wishes.Again."""
         given_id = self._signalled()
         try:
             await self._again("regenerate", inputs, given_id)
@@ -118,7 +117,7 @@ class Doors:
 
     @workflow.signal(name="resume")
     async def resume(self, *inputs: Any) -> None:
-        """Go on with an ended turn where it ended; see domain.prompts.Again."""
+        """Go on with an ended turn where it ended; see domain.wishes.Again."""
         given_id = self._signalled()
         try:
             await self._again("resume", inputs, given_id)
@@ -193,7 +192,7 @@ class Doors:
 
     @workflow.query(name="turn")
     def report(self, *inputs: Any) -> TurnReport:
-        """What became of a prompt so far; see domain.prompts.TurnQuery."""
+        """What became of a prompt so far; see domain.wishes.TurnQuery."""
         wanted = read_turn_query(one_value(inputs, "turn") if inputs else None)
         return self._state.report(wanted.prompt_id, wanted.turn)
 

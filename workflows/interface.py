@@ -13,20 +13,19 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from domain import errors
-from domain.prompts import (
+from domain.prompts import Prompt, ThreadStart
+from domain.wire import Wire
+from domain.wishes import (
     Again,
     ChangeReceipt,
     Edit,
     Interrupt,
     InterruptReceipt,
-    Prompt,
     Receipt,
-    ThreadStart,
     TurnQuery,
     TurnReport,
     Withdraw,
 )
-from domain.wire import Wire
 
 WORKFLOW = "AgentThread"
 TASK_QUEUE = "everthread"  # unless EVERTHREAD_TASK_QUEUE names another

@@ -10,7 +10,7 @@ import typer
 
 from client.commands.console import Console, Json, run, tell
 from client.threads import Threads
-from domain.prompts import ChangeReceipt, Receipt
+from domain.wishes import ChangeReceipt, Receipt
 
 Thread = Annotated[str, typer.Argument(help="The thread's id.")]
 Waiting = Annotated[str, typer.Argument(metavar="PROMPT", help="The id of a prompt that waits.")]

@@ -12,7 +12,8 @@ from client.commands.console import FAILED, Console, Json, complain, run, tell
 from client.retries import Retrying
 from domain.errors import InputRefusedError, UnavailableError
 from domain.messages import preview, printable
-from domain.prompts import Prompt, ThreadStart, TurnReport, read_prompt, read_start
+from domain.prompts import Prompt, ThreadStart, read_prompt, read_start
+from domain.wishes import TurnReport
 
 SHOWN_IDS = 10
 LOOKED_AT = 200  # the newest messages, among which the answer is

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from domain.content import Part
 from domain.errors import InputRefusedError
-from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo, TurnReport
+from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo
 from domain.state import Running, Shown, Waiting
 from domain.thread import MAX_DELIVERIES, MAX_JOINED, MAX_WAITING, ThreadState
+from domain.wishes import TurnReport
 
 ID_CHARS = 128
 

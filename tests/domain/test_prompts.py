@@ -13,15 +13,7 @@ from pydantic_core import from_json, to_json
 from domain.content import MAX_PROMPT_BYTES
 from domain.errors import InputRefusedError
 from domain.messages import PREVIEW_CHARS, describe
-from domain.prompts import (
-    MAX_DEPTH,
-    MAX_METADATA_BYTES,
-    Prompt,
-    ThreadStart,
-    read_prompt,
-    read_start,
-    read_thread_id,
-)
+from domain.prompts import MAX_DEPTH, MAX_METADATA_BYTES, Prompt, ThreadStart, read_prompt, read_start, read_thread_id
 from domain.wire import json_size
 from tests.strategies import any_json, any_text, near_misses, prompt_fields
 

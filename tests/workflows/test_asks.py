@@ -9,7 +9,8 @@ import pytest
 from temporalio.client import WorkflowQueryFailedError
 
 from domain.errors import PromptConflictError
-from domain.prompts import Prompt, TurnReport
+from domain.prompts import Prompt
+from domain.wishes import TurnReport
 from doubles.scripted_model import Reply
 from tests.system import System
 from workflows.doors import MAX_ASKS

@@ -14,7 +14,8 @@ from temporalio.common import RawValue, RetryPolicy, WorkflowIDConflictPolicy
 from temporalio.exceptions import ApplicationError
 
 from domain import ids
-from domain.prompts import Prompt, Receipt
+from domain.prompts import Prompt
+from domain.wishes import Receipt
 from tests.server import TEMPORAL
 from tests.system import System, said
 
