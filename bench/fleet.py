@@ -26,7 +26,7 @@ from bench.ground import PRAGMAS, QUEUE, dev_server, scripted_model
 from client.threads import Threads
 from runtime import logs
 from tests.e2e.driver import until
-from tests.programs import ROOT
+from tests.programs import ROOT, environment
 from tests.qdrant import qdrant_double
 
 FLEET_LAYOUT = (
@@ -35,7 +35,6 @@ FLEET_LAYOUT = (
 )
 AGENT = "assistant"
 START_S = 60.0
-_OURS = ("EVERTHREAD_", "OPENAI_", "TEMPORAL_")
 
 
 @dataclass
@@ -129,8 +128,6 @@ class Fleet:
         return found
 
     def _environment(self) -> dict[str, str]:
-        """Ours alone: what the developer has set does not reach the workers."""
-        others = {name: value for name, value in os.environ.items() if not name.startswith(_OURS)}
         ours = {
             "TEMPORAL_ADDRESS": self.client.service_client.config.target_host,
             "OPENAI_BASE_URL": f"{self.model_url}/v1",
@@ -138,7 +135,7 @@ class Fleet:
             "EVERTHREAD_TASK_QUEUE": QUEUE,
             "EVERTHREAD_DATA_DIR": str(self.folder / "data"),
         }
-        return others | ours | self.settings
+        return environment(**ours | self.settings)
 
 
 def _folder(stack: AsyncExitStack) -> Path:
