@@ -62,7 +62,7 @@ class Fleet:
             )
             return told.worker_deployment_info.routing_config_update_state == KNOWN
 
-        await self.system.until(known)
+        await self.system.until(known, timeout_s=45)
 
     async def _command(self, verb: str, *options: str) -> bool:
         process = await asyncio.create_subprocess_exec(
