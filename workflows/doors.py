@@ -290,10 +290,19 @@ class Doors:
         wanted = read_again(one_value(inputs, kind) if inputs else None)
         await self._opened()
         wish_id = wanted.id or given_id
-        if wish_id not in self._state.reopened:
+        prompt_id = self._state.reopened.get(wish_id)
+        if prompt_id is None:
             await self._noted_end(wanted)
-            self._state.note_wish(wish_id, self._state.ended_prompt(wanted.prompt_id, wanted.turn))
-        prompt_id = self._state.reopened[wish_id]
+            prompt_id = self._state.ended_prompt(wanted.prompt_id, wanted.turn)
+            if self._state.is_open(prompt_id):
+                # Its row must not be opened beneath it: the store may have an end that the thread has yet to note.
+                raise UnknownPromptError(f"prompt {prompt_id} has not ended; interrupt its turn first, or wait")
+            self._state.note_wish(wish_id, prompt_id)
+        elif self._state.is_open(prompt_id):
+            return Receipt(prompt_id=prompt_id, disposition="duplicate")
+        return await self._reopen(kind, wish_id, prompt_id, wanted)
+
+    async def _reopen(self, kind: Kind, wish_id: str, prompt_id: str, wanted: Again) -> Receipt:
         request = ReopenRequest(
             thread=self._thread,
             run_id=self._state.run_id or workflow.info().first_execution_run_id,
@@ -307,6 +316,7 @@ class Doors:
             ReopeningActivities.reopen_turn, request, **options.short(f"{kind} {prompt_id[:40]}")
         )
         if reopened.refused:
+            self._state.reopened.pop(wish_id, None)  # sent again, it is a new wish
             raise UnknownPromptError(reopened.refused)
         self._state.epoch = max(self._state.epoch, reopened.epoch)
         if reopened.waiting is None or self._state.is_open(prompt_id):
@@ -316,7 +326,10 @@ class Doors:
         return receipt
 
     async def _noted_end(self, wanted: Again) -> None:
-        """Who heard that a turn has ended may be quicker than the thread, which is then about to note it."""
+        """Who heard that a turn has ended may be quicker than the thread, which is then about to note it.
+
+        Unless a prompt joins it and it goes on: a thread that is about to continue as new does not wait for that.
+        """
         running = self._state.running
         if running is None or not (
             wanted.prompt_id == running.prompt_id or (wanted.prompt_id is None and wanted.turn in (None, running.turn))
@@ -324,8 +337,6 @@ class Doors:
             return
         if (await self._find(running.prompt_id)).ended:
             await workflow.wait_condition(lambda: self._leaving or not self._state.is_open(running.prompt_id))
-            if self._state.is_open(running.prompt_id):  # it goes on, with prompts that joined it, in the next run
-                raise UnknownPromptError(f"prompt {running.prompt_id} has not ended; interrupt its turn first, or wait")
 
     async def _find(self, prompt_id: str) -> TurnReport:
         """What the store knows of it."""

@@ -1,0 +1,145 @@
+"""What comes in just when the thread is about to do something else: sleep, roll, or note the end of a turn."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+
+from domain.errors import UnavailableError
+from doubles.scripted_model import Reply, ToolCall
+from tests.system import System, started_with
+
+HALF = Reply(text="one two three", when="Count", hang_after_chunks=2)
+SLOW = Reply(when="Count", text="one two three four", delay_s=0.15)
+HOLD = Reply(when="Hold", step=1, tool_calls=[ToolCall(name="hold")])
+
+
+class Gate:
+    """Holds who comes until it is opened, and tells that somebody is there."""
+
+    def __init__(self) -> None:
+        self.reached, self.open = asyncio.Event(), asyncio.Event()
+
+    async def pass_through(self) -> None:
+        self.reached.set()
+        await self.open.wait()
+
+    async def wait_reached(self) -> None:
+        async with asyncio.timeout(20):
+            await self.reached.wait()
+
+
+def hold_events(system: System, monkeypatch: pytest.MonkeyPatch, kind: str) -> Gate:
+    """Activities stop where they publish this: of `turn.finished`, the store has the end and the thread does not know."""
+    gate, publish = Gate(), system.events.publish
+
+    async def held(thread: str, its_kind: Any, data: dict[str, Any]) -> None:
+        if its_kind == kind:
+            await gate.pass_through()
+        await publish(thread, its_kind, data)
+
+    monkeypatch.setattr(system.events, "publish", held)
+    return gate
+
+
+def lose_checkpoints(system: System, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """The store takes no checkpoint until the gate is opened. Updates come in meanwhile, at the task's next heartbeat."""
+    gate, save = Gate(), system.store.save_checkpoint
+
+    async def lost(*args: Any) -> None:
+        gate.reached.set()
+        if not gate.open.is_set():
+            raise UnavailableError("the store is away")
+        await save(*args)
+
+    monkeypatch.setattr(system.store, "save_checkpoint", lost)
+    return gate
+
+
+async def ask(system: System, thread: str, **prompt: Any) -> Any:
+    return await system.workflow(thread).start_update("ask", prompt, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+
+
+async def result(update: Any) -> dict[str, Any]:
+    async with asyncio.timeout(15):
+        told: dict[str, Any] = await update.result()
+        return told
+
+
+async def rolling_between_steps(system: System, thread: str, monkeypatch: pytest.MonkeyPatch) -> Gate:
+    """The model of turn `a` has stopped, `b` comes to the turn, and the thread is rolling before its next step."""
+    ending = hold_events(system, monkeypatch, "turn.finished")
+    await system.submit(thread, "Count!", id="a")
+    await ending.wait_reached()
+    receipt = await system.submit(thread, "Hurry!", id="b", mode="steer")
+    assert receipt.disposition == "joining"
+    gate = lose_checkpoints(system, monkeypatch)
+    await system.workflow(thread).signal("roll")
+    ending.open.set()
+    await gate.wait_reached()
+    return gate
+
+
+# --- sleep
+
+
+async def test_who_asks_while_the_thread_falls_asleep_is_answered(
+    system: System, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = lose_checkpoints(system, monkeypatch)
+    await system.ask(thread, "Hello", id="a", start=started_with(idle_timeout_s=0.3))
+    await gate.wait_reached()
+    asked = await ask(system, thread, id="b", content="Still there?")
+    gate.open.set()
+    assert (await result(asked))["status"] == "answered"
+
+
+# --- another try at a turn, just when it ends
+
+
+async def test_a_wish_repeated_while_its_turn_ends_leaves_no_turn_open(
+    system: System, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wish = {"id": "r", "prompt_id": "a"}
+    gate = hold_events(system, monkeypatch, "turn.finished")
+    system.model.script(SLOW.model_copy(update={"times": 1}), "Again.")
+    await system.submit(thread, "Count!", id="a")
+    await system.streaming(thread, "one")
+    with pytest.raises(WorkflowUpdateFailedError):  # it has not ended
+        await system.workflow(thread).execute_update("regenerate", wish)
+    await gate.wait_reached()
+    again = await system.workflow(thread).start_update("regenerate", wish, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await asyncio.sleep(0.3)
+    gate.open.set()
+    await result(again)
+    await system.idle(thread)
+    row = await system.prompt(thread, "a")
+    assert row.status == "answered"
+    answers = sorted((row.branch, row.text) for row in await system.answers(thread, "a"))
+    assert answers == [(0, "one two three four"), (1, "Again.")]
+
+
+async def test_a_wish_about_a_turn_that_goes_on_does_not_hold_up_a_roll(
+    system: System, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has an end of the turn, then a prompt joins it, and the thread rolls between the two steps."""
+    gate = await rolling_between_steps(system, thread, monkeypatch)
+    wish = await system.workflow(thread).start_update(
+        "regenerate", {"prompt_id": "a"}, wait_for_stage=WorkflowUpdateStage.ACCEPTED
+    )
+    gate.open.set()
+    with pytest.raises(WorkflowUpdateFailedError):
+        await result(wish)
+    a, b = await system.ended(thread, "a", "b")
+    await system.idle(thread)
+    assert (a.status, b.status) == ("answered", "joined")
+    assert (await system.prompt(thread, "a")).status == "answered"
+
+
+# --- stops, just when a turn has ended in the store
+
+
+# --- replies
