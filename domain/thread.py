@@ -191,12 +191,14 @@ class ThreadState(Kept):
         reply_to: ReplyTo | None = None,
     ) -> None:
         """Note what could not be taken, to be recorded; beyond a hundred unrecorded ones only their number is kept, and
-        of these the first few senders are told.
+        of these the first few senders are told, unless too many replies are on their way already: each is an
+        activity, and the server stops a thread that has two thousand of them.
         """
         if len(self.refusals) >= MAX_REFUSALS:
             self.unlisted_refusals += 1
             return
-        told = reply_to if sum(refusal.reply_to is not None for refusal in self.refusals) < MAX_TOLD else None
+        telling = sum(refusal.reply_to is not None for refusal in self.refusals)
+        told = reply_to if telling < MAX_TOLD and len(self.deliveries) + telling < MAX_DELIVERIES else None
         self.refusals.append(
             Refusal(
                 id=refusal_id,
@@ -367,9 +369,9 @@ class ThreadState(Kept):
             text=preview(answer) if status != "failed" else "",
             error=error,
         )
-        self.note_end(report)
         for prompt_id in running.joined:
             self.note_end(report.model_copy(update={"prompt_id": prompt_id, "status": "joined"}))
+        self.note_end(report)  # last: so many may have joined that only the latest are kept
         told = {running.prompt_id: running.replies} | running.joined
         self.deliveries += [prompt_id for prompt_id, replies in told.items() if replies]
         self.running = None

@@ -38,7 +38,9 @@ class Deliveries:
                 self._sending[prompt_id] = asyncio.create_task(self._send(prompt_id))
 
     def _unsent(self) -> list[str]:
-        return [prompt_id for prompt_id in self._state.deliveries if prompt_id not in self._sending]
+        """Each once: what is owed twice, since its turn ended again meanwhile, is sent again after the first."""
+        owed = dict.fromkeys(self._state.deliveries)
+        return [prompt_id for prompt_id in owed if prompt_id not in self._sending]
 
     async def _send(self, prompt_id: str) -> None:
         request = DeliverRequest(thread=self._thread, prompt_id=prompt_id)

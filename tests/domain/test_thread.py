@@ -14,11 +14,12 @@ from pydantic import BaseModel
 
 from domain import thread as rules
 from domain.errors import InboxFullError, InputRefusedError, PromptConflictError
-from domain.prompts import Mode, Prompt
+from domain.prompts import Mode, Prompt, ReplyTo
 from domain.state import INLINE_PROMPT_BYTES
 from domain.thread import (
     CARRIED_BYTES,
     INLINE_INBOX_BYTES,
+    MAX_DELIVERIES,
     MAX_JOINED,
     MAX_REFUSALS,
     MAX_WAITING,
@@ -523,3 +524,35 @@ def test_a_thread_rolls_before_each_of_the_servers_limits(limit: str) -> None:
 
 def test_a_thread_rolls_when_the_server_suggests_it() -> None:
     assert must_roll(suggested=True, events=0, size=0, signals=0, updates=0)
+
+
+# --- many joined, many to be told
+
+
+def steered(count: int) -> ThreadState:
+    """A turn that so many prompts have joined."""
+    state = opened()
+    state.admit(prompt("a"))
+    state.start_turn().step = 1
+    for number in range(count):
+        state.admit(prompt(f"b{number}").model_copy(update={"mode": "steer"}))
+    save_all(state)
+    state.join()
+    return state
+
+
+def test_a_turn_is_remembered_however_many_prompts_joined_it() -> None:
+    state = steered(MAX_JOINED)
+    state.end_turn("Done.", "answered", "m")
+    assert state.report("a").status == "answered"
+    assert state.report(None).prompt_id == "a"
+    assert state.ended_prompt(None, None) == "a"
+
+
+def test_replies_to_refused_prompts_are_bounded_too() -> None:
+    """Each is an activity, and the server fails every task of a workflow that has two thousand of them."""
+    state = opened()
+    for number in range(3 * MAX_DELIVERIES):
+        state.refuse(f"r{number}", InputRefusedError("no"), "text", None, ReplyTo(workflow_id="w"))
+        state.deliveries += [refusal.id for refusal in state.take_refusals("s") if refusal.reply_to is not None]
+    assert len(state.deliveries) == MAX_DELIVERIES

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
 from domain.errors import UnavailableError
+from domain.prompts import ReplyTo
 from doubles.scripted_model import Reply, ToolCall
 from tests.system import System, started_with
 
@@ -143,3 +145,19 @@ async def test_a_wish_about_a_turn_that_goes_on_does_not_hold_up_a_roll(
 
 
 # --- replies
+
+
+async def test_a_reply_that_is_owed_twice_is_sent_by_one_activity_at_a_time_after_a_roll(
+    system: System, thread: str
+) -> None:
+    name = f"later-{uuid4().hex}"
+    await system.submit(thread, "Hello", id="a", reply_to=ReplyTo(workflow_id=name))
+    await system.idle(thread)
+    await system.workflow(thread).execute_update("regenerate", {"prompt_id": "a"})
+    await system.idle(thread)
+    await system.workflow(thread).signal("roll")
+    await system.ask(thread, "And you?", id="b")
+    history = await system.history(thread)
+    scheduled = [event.activity_task_scheduled_event_attributes.activity_type.name for event in history]
+    assert scheduled.count("deliver") == 1
+    assert len(await system.runs(thread)) == 2
