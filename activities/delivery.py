@@ -104,6 +104,8 @@ class DeliveryActivities:
         first = row
         if row.joins is not None:
             [first] = await self._store.get([ids.message_id(row.thread, row.joins, "prompt")]) or [row]
+            if not first.final:
+                raise NotVisibleYetError(f"the turn that prompt {row.prompt_id} joined has not ended")
         if first.answer is None:
             return None
         for answer in await self._store.get([first.answer]):

@@ -23,7 +23,7 @@ def rebuild(
     """The state of a thread whose workflow is gone, from what the store has of it.
 
     `recent` are its last prompts and `unended` those not ended yet, both oldest first; `lost` those of the checkpoint's
-    waiting prompts that never reached the store themselves. `ended` says how the last turns ended, oldest first.
+    waiting and steered prompts that never reached the store themselves. `ended` says how the last turns ended, oldest first.
     """
     state = checkpoint.model_copy(deep=True) if checkpoint else ThreadState()
     started = [row for row in unended if row.turn is not None]
@@ -33,7 +33,8 @@ def rebuild(
     state.idle_timeout_s, state.expires_at = record.idle_timeout_s, record.expires_at
     state.run_id, state.idle_roll_s = record.run_id, IDLE_ROLL_S
     state.running, state.steered, state.withdrawn = None, [], []
-    state.deliveries = [row.prompt_id for row in recent if _is_undelivered(row)]
+    going_on = {row.prompt_id for row in started}
+    state.deliveries = [row.prompt_id for row in recent if _is_undelivered(row) and row.joins not in going_on]
     if started:
         first = started[0]
         state.running = Running(
@@ -45,12 +46,17 @@ def rebuild(
             agent=first.agent or state.agent,
             preview=preview(first.text, WAITING_CHARS),
             replies=first.reply_to is not None,
+            joined={
+                row.prompt_id: _is_undelivered(row)
+                for row in recent
+                if row.joins == first.prompt_id and row.branch == first.branch
+            },
         )
     state.recent = {row.prompt_id: row.digest or "" for row in [*recent, *unended]} | {
         waiting.id: waiting.digest for waiting in lost
     }
     # Those of the checkpoint are of its time.
-    state.ended = {report.prompt_id: report for report in ended}
+    state.ended = {report.prompt_id: report for report in ended if report.ended}
     waiting_rows = [waiting_of(row) for row in unended if row not in started[:1]]
     state.inbox = sorted([*waiting_rows, *lost], key=lambda waiting: waiting.place)
     state.places = max([state.places, *(waiting.place for waiting in state.inbox)])
@@ -67,7 +73,8 @@ def report_of(row: Message, first: Message, answer: Message | None) -> TurnRepor
     return TurnReport.model_validate(
         {
             "prompt_id": row.prompt_id,
-            "status": row.status if row.final else "running" if row.turn is not None else "waiting",
+            # One that joined has ended when its turn has.
+            "status": row.status if row.final and first.final else "running" if row.turn is not None else "waiting",
             "turn": row.turn,
             "message_id": first.answer,
             "text": preview(answer.text) if answer else "",

@@ -262,3 +262,15 @@ async def test_an_answer_that_does_not_show_yet_is_waited_for(office: Office, re
     await office.ended(ReplyTo(url=receiver.url), answer=ids.message_id(office.thread, "p", "answer", step=1))
     await office.failed()
     assert receiver.posts == []
+
+
+async def test_who_joined_a_turn_is_not_told_before_it_ends(office: Office, receiver: Receiver) -> None:
+    first = prompt_row(office.thread, Prompt(id="first", content="Hi"), None, ENDED_AT)
+    await office.store.insert([first])
+    await office.ended(ReplyTo(url=receiver.url), status="joined", joins="first", answer=None)
+    await office.failed()
+    assert (receiver.posts, await office.delivery()) == ([], {})
+    await office.store.amend(
+        first.id, 1, {"status": "answered", "answer": ids.message_id(office.thread, "p", "answer")}
+    )
+    assert await office.deliver() == "delivered"

@@ -137,3 +137,15 @@ def test_a_later_arrival_comes_behind_what_waited() -> None:
     state = rebuild(None, RECORD, [], [saved("c", 7)], [])
     state.admit(prompt("d"))
     assert state.inbox[1].place > state.inbox[0].place == waiting_of(saved("c", 7)).place
+
+
+def test_prompts_that_joined_a_turn_which_goes_on_wait_for_its_end() -> None:
+    cut = running("a", 4)
+    to = {"workflow_id": "w"}
+    joined = ended("b", 4, "joined").model_copy(update={"joins": "a", "step": 1, "reply_to": to})
+    state = rebuild(None, RECORD, [cut, joined], [cut], [])
+    assert state.running is not None
+    assert (state.running.joined, state.deliveries) == ({"b": True}, [])
+    assert state.report("b").status == "running"
+    state.end_turn("Done.", "answered", "m")
+    assert (state.report("b").status, state.deliveries) == ("joined", ["b"])

@@ -147,6 +147,35 @@ async def test_a_wish_about_a_turn_that_goes_on_does_not_hold_up_a_roll(
 # --- replies
 
 
+async def test_who_steered_a_turn_that_was_terminated_hears_its_answer_and_not_before(
+    system: System, thread: str
+) -> None:
+    system.model.script(HOLD, Reply(when="Hurry", text="six seven eight", hang_after_chunks=2))
+    await system.submit(thread, "Hold!", id="a", agent="helper")
+
+    async def held() -> bool:
+        return ("hold", None) in system.bench.ran
+
+    await system.until(held)
+    await system.submit(thread, "Hurry!", id="b", mode="steer", reply_to=ReplyTo(workflow_id="nobody"))
+    system.bench.release()
+    await system.streaming(thread, "six seven")
+    await system.workflow(thread).terminate()
+    await system.threads.ensure_running(thread)
+
+    async def runs() -> bool:
+        return bool((await system.threads.status(thread))["running"])
+
+    await system.until(runs)
+    status = await system.threads.status(thread)
+    assert status["undelivered"] == 0
+    assert (await system.threads.turn(thread, "b")).status == "running"
+    assert (await system.prompt(thread, "b")).delivery is None
+    asked = await ask(system, thread, id="b", content="Hurry!", mode="steer", reply_to={"workflow_id": "nobody"})
+    await system.threads.interrupt(thread)
+    assert (await result(asked))["status"] == "joined"
+
+
 async def test_a_reply_that_is_owed_twice_is_sent_by_one_activity_at_a_time_after_a_roll(
     system: System, thread: str
 ) -> None:
