@@ -14,7 +14,7 @@ from activities.ports import EventLog, Store
 from activities.rows import joined_changes, prompt_row, refused_row, tool_row
 from domain import ids
 from domain.messages import Message, ThreadRecord, preview
-from domain.steps import CloseRequest, PlannedCall, ToolRequest, closing_fence
+from domain.steps import Closed, CloseRequest, PlannedCall, ToolRequest, closing_fence, fence
 
 UNENDED_CALL = "The call was stopped before it ended; its outcome is unknown."
 
@@ -30,8 +30,11 @@ class ClosingActivities:
         self._clock = clock
 
     @activity.defn(name="close_turn")
-    async def close_turn(self, request: CloseRequest) -> None:
-        """Record a turn that failed or was interrupted, or things that were refused. The same again on a retry."""
+    async def close_turn(self, request: CloseRequest) -> Closed | None:
+        """Record a turn that failed or was interrupted, or things that were refused. The same again on a retry.
+
+        Returns the end that the turn has, which may be an earlier one.
+        """
         with translated():
             record = await self._store.get_thread(request.thread)
             now = self._clock()
@@ -40,10 +43,13 @@ class ClosingActivities:
                 log.warning("prompt.refused", thread=request.thread, error=refusal.reason)
                 data = {"prompt_id": refusal.prompt_id or refusal.id, "error": refusal.reason}
                 await self._events.publish(request.thread, "prompt.refused", data)
-            if request.prompt_id is not None:
-                await self._close(request, request.prompt_id, record, now)
+            if request.prompt_id is None:
+                return None
+            return await self._close(request, request.prompt_id, record, now)
 
-    async def _close(self, request: CloseRequest, prompt_id: str, record: ThreadRecord | None, now: float) -> None:
+    async def _close(
+        self, request: CloseRequest, prompt_id: str, record: ThreadRecord | None, now: float
+    ) -> Closed | None:
         thread, mine = request.thread, closing_fence(request.epoch)
         if request.prompt is not None:
             await self._store.insert([prompt_row(thread, request.prompt, record, now)])
@@ -62,7 +68,14 @@ class ClosingActivities:
             place["answer"] = said.id  # as far as it came
         if request.replaced_by is not None:
             place["replaced_by"] = request.replaced_by
-        row = await self._store.amend(ids.message_id(thread, prompt_id, "prompt"), mine, ended | place)
+        row_id = ids.message_id(thread, prompt_id, "prompt")
+        if request.joined and (said is None or said.status != "complete"):
+            # It had an answer, and was to go on with what joined it: that is what was cut off.
+            going_on = {"status": "pending", "from_step": request.step}
+            await self._store.reopen(row_id, fence(request.epoch, request.step, 0), going_on)
+        row = await self._store.amend(row_id, mine, ended | place)
+        if row is not None and row.status == "answered":  # the step was just done when it was given up
+            return await self._answered(row)
         asked = {"preview": preview(row.text, 80)} if row else {}
         status = "failed" if request.status == "failed" else "active"
         await self._store.end_turn(thread, request.turn, {"updated_at": now, "status": status} | asked)
@@ -70,6 +83,11 @@ class ClosingActivities:
         note(f"turn.{request.status}", thread=thread, prompt_id=prompt_id, turn=request.turn, error=request.error)
         data = {"turn": request.turn, "prompt_id": prompt_id, "status": request.status, "error": request.error}
         await self._events.publish(thread, "turn.finished", data)
+        return Closed(status=request.status)
+
+    async def _answered(self, row: Message) -> Closed:
+        answers = await self._store.get([row.answer]) if row.answer else []
+        return Closed(status=row.status, message_id=row.answer, preview=preview(answers[0].text) if answers else "")
 
     async def _close_calls(
         self, request: CloseRequest, prompt_id: str, planned: Message, record: ThreadRecord | None, now: float

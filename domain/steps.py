@@ -172,6 +172,14 @@ class CloseRequest(Wire):
     refusals: list[Refusal] = Field(default_factory=list)
 
 
+class Closed(Wire):
+    """The end that the prompt's row has, which an attempt of the last step may have written before it was given up."""
+
+    status: str
+    message_id: str | None = None
+    preview: str = ""
+
+
 class FindRequest(Wire):
     """Asks the store what became of a prompt that the thread no longer remembers."""
 

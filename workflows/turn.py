@@ -15,7 +15,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.messages import preview
     from domain.prompts import Refusal
     from domain.state import Running
-    from domain.steps import CloseRequest, PlannedCall, StepRequest, StepResult, ToolRequest
+    from domain.steps import Closed, CloseRequest, PlannedCall, StepRequest, StepResult, ToolRequest
     from workflows import options
 
 SUMMARY_CHARS = 40
@@ -92,21 +92,19 @@ async def _run_tool(request: ToolRequest, calls: Calls) -> str:
     return str(result.message_id)
 
 
-async def close_failed(thread: str, epoch: int, turn: Running, error: ActivityError) -> str:
-    """Record that the turn failed, with the sentence of whoever refused it; return the sentence."""
-    reason = sentence(error)
-    await _close(thread, epoch, turn, status="failed", error=reason)
-    return reason
+async def close_failed(thread: str, epoch: int, turn: Running, reason: str) -> Closed:
+    """Record that the turn failed; return the end that it has."""
+    return await _close(thread, epoch, turn, status="failed", error=reason)
 
 
-async def close_interrupted(thread: str, epoch: int, turn: Running) -> None:
-    """Record that the turn was stopped: what was said stays, and each of its tool calls has an end."""
-    await _close(thread, epoch, turn, status="interrupted", error=turn.stop or "interrupted")
+async def close_interrupted(thread: str, epoch: int, turn: Running) -> Closed:
+    """Record that the turn was stopped: what was said stays, and each of its tool calls has an end. Return its end."""
+    return await _close(thread, epoch, turn, status="interrupted", error=turn.stop or "interrupted")
 
 
 async def _close(
     thread: str, epoch: int, turn: Running, *, status: Literal["failed", "interrupted"], error: str
-) -> None:
+) -> Closed:
     request = CloseRequest(
         thread=thread,
         epoch=epoch,
@@ -122,9 +120,10 @@ async def _close(
         joined=turn.joining,
         replaced_by=turn.replaced_by,
     )
-    await workflow.execute_activity_method(
+    closed = await workflow.execute_activity_method(
         ClosingActivities.close_turn, request, **options.record(f"{turn.turn}: {status}")
     )
+    return closed or Closed(status=status)  # workers of an older release say nothing
 
 
 async def record_refusals(thread: str, epoch: int, refusals: list[Refusal]) -> None:

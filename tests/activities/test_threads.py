@@ -40,8 +40,10 @@ class Keeping:
         result = await run(1, self.activities.save_prompts, request)
         return result.duplicates, result.conflicts
 
-    async def close(self, **fields: Any) -> None:
-        await run(1, self.closing.close_turn, CloseRequest(thread=self.thread, epoch=1, **fields))
+    async def close(self, **fields: Any) -> str | None:
+        """How the turn has ended."""
+        closed = await run(1, self.closing.close_turn, CloseRequest(thread=self.thread, epoch=1, **fields))
+        return closed.status if closed else None
 
     async def had(self, prompt_id: str, turn: int | None, status: str, place: int = 0) -> Message:
         """A prompt as an earlier run left it."""
@@ -177,8 +179,18 @@ async def test_a_failed_turn_is_recorded_with_its_reason(keeping: Keeping) -> No
 
 async def test_an_answer_that_came_in_time_is_not_failed_afterwards(keeping: Keeping) -> None:
     await keeping.had("a", 1, "answered")
-    await keeping.close(prompt_id="a", turn=1, error="Too late.")
+    assert await keeping.close(prompt_id="a", turn=1, error="Too late.") == "answered"
     assert [row.status for row in await keeping.rows()] == ["answered"]
+    assert keeping.events.of(keeping.thread, "turn.finished") == []
+
+
+async def test_a_turn_stopped_while_it_went_on_with_what_joined_it_is_interrupted(keeping: Keeping) -> None:
+    await keeping.had("a", 1, "answered")
+    await keeping.had("b", None, "pending")
+    fields: dict[str, Any] = {"prompt_id": "a", "turn": 1, "step": 1, "joined": ["b"], "status": "interrupted"}
+    for _ in range(2):  # the same again on a retry
+        assert await keeping.close(**fields) == "interrupted"
+    assert [(row.prompt_id, row.status) for row in await keeping.rows()] == [("a", "interrupted"), ("b", "joined")]
 
 
 async def test_a_failed_turn_beats_the_last_attempt_of_its_last_step(keeping: Keeping) -> None:

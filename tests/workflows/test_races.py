@@ -144,6 +144,18 @@ async def test_a_wish_about_a_turn_that_goes_on_does_not_hold_up_a_roll(
 # --- stops, just when a turn has ended in the store
 
 
+async def test_the_thread_and_the_store_say_the_same_of_a_turn_stopped_while_it_was_gone_on_with(
+    system: System, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its model had stopped, a prompt came to it, and before its next step began, somebody stopped it."""
+    gate = await rolling_between_steps(system, thread, monkeypatch)
+    await system.workflow(thread).execute_update("interrupt", {"prompt_id": "a"})
+    gate.open.set()
+    await system.ended(thread, "b")
+    await system.idle(thread)
+    assert (await system.threads.turn(thread, "a")).status == (await system.prompt(thread, "a")).status
+
+
 # --- replies
 
 
