@@ -136,7 +136,12 @@ class ThreadState(Kept):
             raise PromptConflictError(
                 f"prompt id {preview(ascii(prompt_id), 60)} was used before for another text; send it under a new id"
             )
-        if known is None and len(self.inbox) + len(self.steered) >= MAX_WAITING:
+        if known is None:
+            self.check_number()
+
+    def check_number(self, coming: int = 0) -> None:
+        """Raises: InboxFullError if no more can wait, with so many that are about to."""
+        if len(self.inbox) + len(self.steered) + coming >= MAX_WAITING:
             raise InboxFullError(f"{MAX_WAITING} prompts wait already; send this one again when some are answered")
 
     def admit(self, prompt: Prompt) -> Receipt:

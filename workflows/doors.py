@@ -57,7 +57,7 @@ class Doors:
         self._made = False
         self._leaving = False
         self._asked_to_roll = False
-        self._asking = 0
+        self._asking = self._reopening = 0
         self._signals = self._updates = 0
         self._calls = turn.Calls()
 
@@ -297,6 +297,7 @@ class Doors:
             if self._state.is_open(prompt_id):
                 # Its row must not be opened beneath it: the store may have an end that the thread has yet to note.
                 raise UnknownPromptError(f"prompt {prompt_id} has not ended; interrupt its turn first, or wait")
+            self._state.check_number(self._reopening)
             self._state.note_wish(wish_id, prompt_id)
         elif self._state.is_open(prompt_id):
             return Receipt(prompt_id=prompt_id, disposition="duplicate")
@@ -312,9 +313,13 @@ class Doors:
             agent=wanted.agent,
             options=wanted.options,
         )
-        reopened = await workflow.execute_local_activity_method(
-            ReopeningActivities.reopen_turn, request, **options.short(f"{kind} {prompt_id[:40]}")
-        )
+        self._reopening += 1
+        try:
+            reopened = await workflow.execute_local_activity_method(
+                ReopeningActivities.reopen_turn, request, **options.short(f"{kind} {prompt_id[:40]}")
+            )
+        finally:
+            self._reopening -= 1
         if reopened.refused:
             self._state.reopened.pop(wish_id, None)  # sent again, it is a new wish
             raise UnknownPromptError(reopened.refused)

@@ -216,7 +216,7 @@ ENTRIES = (
         gives=Receipt,
         example={"prompt_id": "p-1"},
         answer={"prompt_id": "p-1", "disposition": "started"},
-        fails=(errors.InputRefusedError, errors.UnknownPromptError),
+        fails=(errors.InputRefusedError, errors.UnknownPromptError, errors.InboxFullError),
     ),
     Entry(
         "update",
@@ -226,7 +226,7 @@ ENTRIES = (
         gives=Receipt,
         example={"prompt_id": "p-2"},
         answer={"prompt_id": "p-2", "disposition": "started"},
-        fails=(errors.InputRefusedError, errors.UnknownPromptError),
+        fails=(errors.InputRefusedError, errors.UnknownPromptError, errors.InboxFullError),
     ),
     Entry(
         "query",

@@ -141,6 +141,31 @@ async def test_a_wish_about_a_turn_that_goes_on_does_not_hold_up_a_roll(
     assert (await system.prompt(thread, "a")).status == "answered"
 
 
+async def test_turns_opened_again_all_at_once_are_no_more_than_may_wait(
+    system: System, thread: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The thread could not carry, nor open again with, any number of them."""
+    names = [f"a{number}" for number in range(6)]
+    for name in names:
+        await system.ask(thread, "Hello", id=name)
+    monkeypatch.setattr("domain.thread.MAX_WAITING", 3)
+    system.model.script(HALF, "Again.")
+    await system.submit(thread, "Count!", id="z")
+    await system.streaming(thread, "one two")
+    await asyncio.gather(*(system.workflow(thread).signal("regenerate", {"prompt_id": name}) for name in names))
+
+    async def taken() -> bool:
+        return bool((await system.threads.status(thread))["waiting"] >= 3)
+
+    await system.until(taken)
+    await system.threads.interrupt(thread)
+    refused = await system.refused(thread, 3)
+    await system.idle(thread)
+    assert {row.error for row in refused} == {"3 prompts wait already; send this one again when some are answered"}
+    assert [(await system.prompt(thread, name)).status for name in names] == ["answered"] * 6
+    assert sum([len(await system.answers(thread, name)) for name in names]) == 9
+
+
 # --- stops, just when a turn has ended in the store
 
 
