@@ -342,6 +342,8 @@ class Doors:
             return
         if (await self._find(running.prompt_id)).ended:
             await workflow.wait_condition(lambda: self._leaving or not self._state.is_open(running.prompt_id))
+            if self._state.is_open(running.prompt_id):  # it goes on in the next run
+                raise UnknownPromptError(f"prompt {running.prompt_id} has not ended; interrupt its turn first, or wait")
 
     async def _find(self, prompt_id: str) -> TurnReport:
         """What the store knows of it."""

@@ -163,6 +163,8 @@ async def test_what_the_thread_refused_is_not_sent_again(system: System, thread:
     await handle.signal("prompt", {"id": "p-1", "content": "Another text"})
     await handle.signal("prompt", {"id": "p-2"})
     await system.refused(thread, 2)
+    await system.stop_workers()
+    await handle.signal("roll")  # so that there is something to fail at
     await wedge(system, thread)
     repair = await repaired(system, thread)
     assert not repair.prompts
