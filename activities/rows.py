@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from domain import ids
+from domain.content import parts_of
 from domain.errors import SupersededError
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt, Refusal
@@ -22,7 +23,7 @@ def prompt_row(thread: str, prompt: Prompt, record: ThreadRecord | None, now: fl
         role="user",
         seq=ids.WAITING_SEQ + place,
         text=prompt.text,
-        parts=None if isinstance(prompt.content, str) else [part.model_dump() for part in prompt.content],
+        parts=parts_of(prompt.content),
         author=prompt.author,
         agent=prompt.agent,
         digest=prompt.digest(),

@@ -12,7 +12,7 @@ from activities.failures import translated
 from activities.ports import Catalog, Store
 from activities.rows import prompt_row
 from domain import ids
-from domain.content import text_of
+from domain.content import parts_of, text_of
 from domain.errors import UnknownAgentError
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Mode
@@ -121,8 +121,7 @@ class ThreadActivities:
         """What was said of prompts that wait, but for `others`' rows; a prompt that no longer waits is left as it is."""
         for revision in request.revisions:
             content = revision.content
-            parts = None if isinstance(content, str) else [part.model_dump() for part in content]
-            changes = {"text": text_of(content), "parts": parts, "updated_at": now}
+            changes = {"text": text_of(content), "parts": parts_of(content), "updated_at": now}
             await self._store.amend(ids.message_id(request.thread, revision.prompt_id, "prompt"), 0, changes)
         for prompt_id in set(request.withdrawn) - set(others):
             changes = {"status": "withdrawn", "updated_at": now}
@@ -140,9 +139,9 @@ class ThreadActivities:
 
     async def _reports(self, rows: Sequence[Message]) -> list[TurnReport]:
         """What became of each prompt."""
-        of_turn = [ids.message_id(row.thread, row.joins or row.prompt_id, "prompt") for row in rows]
-        found = {row.id: row for row in await self._store.get(list(dict.fromkeys(of_turn)))}
-        firsts = [found.get(row_id, row) for row, row_id in zip(rows, of_turn, strict=True)]
+        of_turn = {row.id: ids.message_id(row.thread, row.joins, "prompt") for row in rows if row.joins}
+        found = {row.id: row for row in await self._store.get(list(dict.fromkeys(of_turn.values())))}
+        firsts = [found.get(of_turn.get(row.id, row.id), row) for row in rows]
         answers = {row.id: row for row in await self._store.get([first.answer for first in firsts if first.answer])}
         return [report_of(row, first, answers.get(first.answer or "")) for row, first in zip(rows, firsts, strict=True)]
 

@@ -31,6 +31,11 @@ def text_of(content: str | Sequence[Part]) -> str:
     return content if isinstance(content, str) else "\n".join(part.text for part in content if part.type == "text")
 
 
+def parts_of(content: str | Sequence[Part]) -> list[dict[str, Any]] | None:
+    """As a message has them; None if it is just text."""
+    return None if isinstance(content, str) else [part.model_dump() for part in content]
+
+
 def valid_unicode(text: Any) -> Any:
     if isinstance(text, str):
         try:

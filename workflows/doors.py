@@ -83,46 +83,36 @@ class Doors:
     def interrupt(self, *inputs: Any) -> None:
         """Stop the running turn, {} or {"turn": 3}; see domain.wishes.Interrupt."""
         self._signalled()
-        try:
+        with self._refusals_recorded(inputs):
             self._stop(inputs)
-        except InputRefusedError as error:
-            self._refuse(error, inputs)
 
     @workflow.signal(name="withdraw")
     async def withdraw(self, *inputs: Any) -> None:
         """Take back a prompt that waits, {"prompt_id": "…"}."""
         self._signalled()
-        try:
+        with self._refusals_recorded(inputs):
             await self._withdraw(inputs)
-        except InputRefusedError as error:
-            self._refuse(error, inputs)
 
     @workflow.signal(name="edit")
     async def edit(self, *inputs: Any) -> None:
         """Say something else with a prompt that waits, {"prompt_id": "…", "content": "…"}."""
         self._signalled()
-        try:
+        with self._refusals_recorded(inputs):
             await self._edit(inputs)
-        except InputRefusedError as error:
-            self._refuse(error, inputs)
 
     @workflow.signal(name="regenerate")
     async def regenerate(self, *inputs: Any) -> None:
         """Answer an ended turn's prompt anew; see domain.wishes.Again."""
         given_id = self._signalled()
-        try:
+        with self._refusals_recorded(inputs):
             await self._again("regenerate", inputs, given_id)
-        except InputRefusedError as error:
-            self._refuse(error, inputs)
 
     @workflow.signal(name="resume")
     async def resume(self, *inputs: Any) -> None:
         """Go on with an ended turn where it ended; see domain.wishes.Again."""
         given_id = self._signalled()
-        try:
+        with self._refusals_recorded(inputs):
             await self._again("resume", inputs, given_id)
-        except InputRefusedError as error:
-            self._refuse(error, inputs)
 
     @workflow.signal(name="roll")
     def roll(self, *inputs: Any) -> None:
@@ -360,6 +350,14 @@ class Doors:
             self._calls.stop()
         self._show()
         return receipt
+
+    @contextmanager
+    def _refusals_recorded(self, inputs: Any) -> Iterator[None]:
+        """Of a signal, whose sender cannot be told."""
+        try:
+            yield
+        except InputRefusedError as error:
+            self._refuse(error, inputs)
 
     def _refuse(self, error: InputRefusedError, inputs: Any, prompt: Prompt | None = None) -> None:
         value = inputs[0] if inputs else None

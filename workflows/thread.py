@@ -202,9 +202,9 @@ class AgentThread(Doors):
     async def _end_interrupted(self, running: Running) -> None:
         closed = await turn.close_interrupted(self._thread, self._state.epoch, running)
         if closed.status == "answered":  # by a model call that was just done
-            self._state.end_turn(closed.preview, "answered", closed.message_id)
-        else:
-            self._state.end_turn(running.said, "interrupted", running.message_id)
+            self._answered(closed.preview, closed.message_id)
+            return
+        self._state.end_turn(running.said, "interrupted", running.message_id)
         self._set_status("active")
 
     async def _fail_turn(self, error: ActivityError) -> None:
@@ -213,8 +213,7 @@ class AgentThread(Doors):
         reason = turn.sentence(error)
         closed = await turn.close_failed(self._thread, state.epoch, running, reason)
         if closed.status == "answered":  # and only then the worker was lost
-            state.end_turn(closed.preview, "answered", closed.message_id)
-            self._set_status("active")
+            self._answered(closed.preview, closed.message_id)
             return
         state.end_turn(reason, "failed")
         self._set_status("failed")

@@ -51,16 +51,8 @@ def submit(
 
     Exit status 0: it is; 2: it is not, or nobody knows, and then the same with the same --id is safe.
     """
-    options = {"model": model} if model is not None else None
-    fields = {
-        "id": prompt_id,
-        "author": author,
-        "agent": agent,
-        "mode": mode,
-        "options": options,
-        "must_exist": must_exist,
-    }
-    run(context, lambda console: _submit(console, thread, _prompt(text, fields), owner, as_json=as_json))
+    fields = {"id": prompt_id, "author": author, "agent": agent, "mode": mode, "must_exist": must_exist}
+    run(context, lambda console: _submit(console, thread, _prompt(text, model, fields), owner, as_json=as_json))
 
 
 def ask(
@@ -82,16 +74,8 @@ def ask(
     The whole answer comes from the gateway; if none runs, its start. Exit status 0: it was answered; 1: it ended
     otherwise; 2: it was not taken, or there is no answer yet.
     """
-    options = {"model": model} if model is not None else None
-    fields = {
-        "id": prompt_id,
-        "author": author,
-        "agent": agent,
-        "mode": mode,
-        "options": options,
-        "must_exist": must_exist,
-    }
-    run(context, lambda console: _ask(console, thread, _prompt(text, fields), owner, timeout, as_json=as_json))
+    fields = {"id": prompt_id, "author": author, "agent": agent, "mode": mode, "must_exist": must_exist}
+    run(context, lambda console: _ask(console, thread, _prompt(text, model, fields), owner, timeout, as_json=as_json))
 
 
 def interrupt(
@@ -117,9 +101,11 @@ def status(context: typer.Context, thread: Thread, as_json: Json = False) -> Non
     run(context, lambda console: _status(console, thread, as_json=as_json))
 
 
-def _prompt(text: str, fields: dict[str, Any]) -> Prompt:
+def _prompt(text: str, model: str | None, fields: dict[str, Any]) -> Prompt:
     """Raises: InputRefusedError."""
     given = {name: value for name, value in fields.items() if value is not None}
+    if model is not None:
+        given["options"] = {"model": model}
     return read_prompt(given | {"content": sys.stdin.read() if text == "-" else text})
 
 
