@@ -23,7 +23,7 @@ SLOTS = 2  # answers at the same time; more wait in line
 # Tokens of one conversation, the answer included. The server splits its context evenly over the slots. The model knows
 # 8,192, but two cores read some 300 a second: twice this would outlast the patience for a first token.
 SLOT_TOKENS = 4096
-ANSWER_TOKENS = 1024  # unless a request says otherwise; so small a model may never come to an end
+ANSWER_TOKENS = 512  # unless a request says otherwise; so small a model may never come to an end
 CACHE_MIB = 256  # of earlier prompts; the engine would take 8 GB
 NOT_INSTALLED = 3
 

@@ -18,7 +18,7 @@ from tests.programs import ROOT
 KEY_REFUSED = ReplyError(message="Incorrect API key provided: sk-dead.", code="invalid_api_key")
 
 
-@pytest.mark.timeout(180)  # so small a model may talk for a minute
+@pytest.mark.timeout(400)  # beside other tests so small a model may talk for minutes
 async def test_the_real_local_model_answers_each_line_and_a_second_start_works(tmp_path: Path) -> None:
     everthread = Everthread(tmp_path)
 
