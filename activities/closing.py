@@ -16,6 +16,7 @@ from domain import ids
 from domain.messages import Message, ThreadRecord, preview
 from domain.steps import Closed, CloseRequest, PlannedCall, ToolRequest, closing_fence, fence
 
+UNDECIDED_CALL = "The call was not run: the turn was stopped before anybody had decided about it."
 UNENDED_CALL = "The call was stopped before it ended; its outcome is unknown."
 
 log = structlog.get_logger()
@@ -109,8 +110,9 @@ class ClosingActivities:
         ]
         rows = [tool_row(call, 0, record, now) for call in asked]
         await self._store.insert(rows)
-        for row in rows:
-            changes = {"status": request.status, "text": UNENDED_CALL, "updated_at": now}
+        for row in await self._store.get([row.id for row in rows]):
+            text = UNDECIDED_CALL if row.waits else UNENDED_CALL
+            changes = {"status": request.status, "text": text, "updated_at": now}
             await self._store.amend(row.id, closing_fence(request.epoch), changes)
 
     async def _tell_finished(self, request: CloseRequest, row: Message) -> None:

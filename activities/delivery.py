@@ -1,4 +1,5 @@
-"""`deliver`: tells whoever a prompt names in `reply_to` how it ended, until it is taken or the time is over.
+"""`deliver`: tells whoever a prompt names in `reply_to` how it ended, until it is taken or the time is over; `notify` tells
+whoever an agent's approvals name of a call that waits.
 
 It arrives at least once: a crash between the sending and its record sends it again, under the same id. Once it is
 recorded as delivered it is never sent again. What became of it is in the prompt's row, field `delivery`.
@@ -13,6 +14,7 @@ from collections.abc import Callable
 from datetime import timedelta
 
 import structlog
+from pydantic import BaseModel
 from temporalio import activity
 from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
@@ -21,11 +23,11 @@ from temporalio.service import RPCError, RPCStatusCode
 from activities.failures import translated
 from activities.ports import Store, Webhooks
 from domain import ids
-from domain.delivery import PromptEnd, delivery_of, end_of
+from domain.delivery import CallNotice, delivery_of, end_of
 from domain.errors import DeliveryFailedError, DeliveryRefusedError, NotVisibleYetError
 from domain.messages import Message, preview
 from domain.prompts import ReplyTo
-from domain.steps import DeliverRequest, DeliverResult
+from domain.steps import DeliverRequest, DeliverResult, NotifyRequest
 
 CALL_TIMEOUT_S = 10.0
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
@@ -60,6 +62,27 @@ class DeliveryActivities:
                 raise NotVisibleYetError(f"the end of prompt {request.prompt_id} does not show yet")
             return await self._try(row, ReplyTo.model_validate(row.reply_to), int(earlier.get("attempts", 0)) + 1)
 
+    @activity.defn(name="notify")
+    async def notify(self, request: NotifyRequest) -> DeliverResult:
+        """Tell an address of a call that waits, until it is taken, its time is over, or the call waits no more."""
+        with translated():
+            row = next(iter(await self._store.get([request.message_id])), None)
+            if row is None or row.waits is None or row.final:
+                return DeliverResult(status="none")
+            told = CallNotice(
+                **request.model_dump(include={"thread", "prompt_id", "turn", "message_id", "why"}), call=request.call
+            )
+            message_id = ids.record_id("notice", request.message_id, request.why)
+            try:
+                await self._post(request.to, message_id, told)
+            except DeliveryRefusedError as error:
+                log.warning("notice.undeliverable", message_id=row.id, why=request.why, error=str(error))
+                return DeliverResult(status="undeliverable")
+            except DeliveryFailedError as error:
+                raise _again(error, _delay(error, message_id, activity.info().attempt)) from error
+            log.info("notice.delivered", message_id=row.id, why=request.why)
+            return DeliverResult(status="delivered")
+
     async def _try(self, row: Message, to: ReplyTo, attempt: int) -> DeliverResult:
         try:
             await self._send(row, to)
@@ -88,14 +111,16 @@ class DeliveryActivities:
         note(f"reply.{status}", thread=row.thread, prompt_id=row.prompt_id, attempts=attempts, error=error)
 
     async def _send(self, row: Message, to: ReplyTo) -> None:
-        end = end_of(row, await self._answer(row))
+        await self._post(to, _message_id(row), end_of(row, await self._answer(row)))
+
+    async def _post(self, to: ReplyTo, message_id: str, told: BaseModel) -> None:
         if to.workflow_id is not None:
-            await self._signal(to.workflow_id, to.signal, end)
+            await self._signal(to.workflow_id, to.signal, told)
             return
         assert to.url is not None
         try:
             async with asyncio.timeout(CALL_TIMEOUT_S):
-                await self._webhooks.post(to.url, _message_id(row), end.model_dump_json().encode())
+                await self._webhooks.post(to.url, message_id, told.model_dump_json().encode())
         except TimeoutError:
             raise DeliveryFailedError(f"no answer within {CALL_TIMEOUT_S:g} s") from None
 
@@ -112,10 +137,10 @@ class DeliveryActivities:
             return answer
         raise NotVisibleYetError(f"the answer to prompt {row.prompt_id} does not show yet")
 
-    async def _signal(self, workflow_id: str, signal: str, end: PromptEnd) -> None:
+    async def _signal(self, workflow_id: str, signal: str, told: BaseModel) -> None:
         handle = self._temporal.get_workflow_handle(workflow_id)
         try:
-            await handle.signal(signal, end, rpc_timeout=timedelta(seconds=CALL_TIMEOUT_S))
+            await handle.signal(signal, told, rpc_timeout=timedelta(seconds=CALL_TIMEOUT_S))
         except RPCError as error:
             what = f"workflow {preview(ascii(workflow_id), 80)}"
             if error.status == RPCStatusCode.INVALID_ARGUMENT:

@@ -16,6 +16,7 @@ from temporalio import activity
 
 from activities.calling import model_request
 from activities.failures import translated
+from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.rows import answer_row, held, joined_changes, prompt_row
@@ -56,6 +57,7 @@ class ModelActivities:
         self._store = store
         self._events = events
         self._answers = AnswerStream(store, events, model, clock)
+        self._gates = Gatekeeper(store, events, clock)
         self._catalog = catalog
         self._budget = budget_tokens
         self._clock = clock
@@ -89,6 +91,8 @@ class ModelActivities:
         """Make the prompt's row this turn's. Returns a result only if the prompt id is an older prompt's."""
         request = step.request
         if request.step > 0:
+            if step.record is not None and step.record.status == "waiting":  # what it waited for is there
+                await self._store.end_turn(request.thread, request.turn, {"status": "active"})
             if request.joined:  # the model may have stopped just before: then the turn goes on with this step
                 changes = {"status": "pending", "from_step": request.step}
                 await self._store.reopen(step.prompt_row_id, step.attempt, changes)
@@ -131,7 +135,7 @@ class ModelActivities:
         result = StepResult.model_validate(row.result)
         if not result.plan:
             await self._end_turn(step, result)
-        return result
+        return await self._gates.announce(step, result, row)
 
     async def _claim(self, step: Step) -> Message:
         """The answer's row, held by this attempt unless it is final. Raises: SupersededError if a later one holds it."""
@@ -200,7 +204,7 @@ class ModelActivities:
     async def _save(self, step: Step, completion: Completion) -> Message:
         """Make the answer final, once. Returns the row that won, which may be another attempt's."""
         step.lease.check()
-        result = _completed(step, completion)
+        result = await _completed(step, completion)
         row = await self._store.amend(
             step.answer_id,
             step.attempt,
@@ -245,13 +249,15 @@ class ModelActivities:
         await self._events.publish(step.request.thread, kind, step.event(**data))
 
 
-def _completed(step: Step, completion: Completion) -> StepResult:
+async def _completed(step: Step, completion: Completion) -> StepResult:
     """What the workflow is told of an answer: why it ended, and which calls are to be run."""
     calls = () if step.last else completion.tool_calls[: ids.MAX_CALLS]
     finish = "step_limit" if completion.tool_calls and not calls else completion.finish
     if step.ending is not None:
         finish = step.ending.finish
-    return _result(step, finish, completion.text, usage=completion.usage, plan=step.plan(calls))
+    plan = await with_gates(step, calls, step.plan(calls))
+    terms = step.agent.approvals.terms if any(call.gate for call in plan) else None
+    return _result(step, finish, completion.text, usage=completion.usage, plan=plan, terms=terms)
 
 
 def _result(step: Step, finish: str, text: str, **fields: Any) -> StepResult:

@@ -24,12 +24,14 @@ from activities.ports import Catalog, EventLog, Store
 from activities.rows import held, tool_row, tool_row_id
 from domain import ids
 from domain.agent import Tool
+from domain.approvals import Resolution
 from domain.errors import NotVisibleYetError, SupersededError
 from domain.messages import Message, ToolCall, mend_text
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
 
 MAX_TRIES = 3  # of a tool that may be repeated
 MAX_RESULT_CHARS = 100_000
+DECIDED = {"deny": "denied", "error": "failed"}  # the status of a call that was not run
 
 log = structlog.get_logger()
 
@@ -63,11 +65,20 @@ class ToolActivities:
         arguments = await self._arguments(request)  # before the row that says that the call has begun
         row, begun_before = await self._claim(request, attempt)
         if not row.final:
-            await self._publish(request, "tool.started", row)
+            decided = resolution_of(row)
             lease.check()
-            text, failed = await self._outcome(request, arguments, begun_before)
+            if decided is not None and decided.decision != "approve":
+                text, status = as_text(decided.result), "complete"
+                if decided.decision != "result":
+                    text, status = f"The call {decided.sentence()}", DECIDED[decided.decision]
+            else:
+                await self._publish(request, "tool.started", row)
+                if decided is not None and decided.arguments is not None:
+                    arguments = json.dumps(decided.arguments, ensure_ascii=False)
+                text, failed = await self._outcome(request, arguments, begun_before)
+                status = "failed" if failed else "complete"
             lease.check()
-            row = await self._save(request, row.id, attempt, text, "failed" if failed else "complete")
+            row = await self._save(request, row.id, attempt, text, status)
         return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
 
     async def _claim(self, request: ToolRequest, attempt: int) -> tuple[Message, bool]:
@@ -77,8 +88,14 @@ class ToolActivities:
         record = await self._store.get_thread(request.thread)
         await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
-        row = held(await self._store.amend(row_id, attempt, {"updated_at": self._clock()}), attempt)
-        return row, bool(before) or found.attempt != attempt
+        waited = found.waits is not None
+        changes: dict[str, Any] = {"updated_at": self._clock()}
+        if waited and request.resolution is not None:
+            changes |= {"waits": None, "decision": request.resolution.model_dump(mode="json")}
+        row = held(await self._store.amend(row_id, attempt, changes), attempt)
+        if waited and not row.final and request.resolution is not None:
+            await self._tell_resolved(request, row, request.resolution)
+        return row, not waited and (bool(before) or found.attempt != attempt)
 
     async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:
         """What the model reads, and whether it is a failure."""
@@ -135,9 +152,20 @@ class ToolActivities:
             await self._publish(request, "tool.finished", row)
         return row
 
+    async def _tell_resolved(self, request: ToolRequest, row: Message, decided: Resolution) -> None:
+        log.info("call.resolved", message_id=row.id, tool=row.name, decision=decided.decision, by=decided.by)
+        data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn}
+        told = decided.model_dump(mode="json", include={"decision", "by", "reason"})
+        await self._events.publish(request.thread, "tool.resolved", data | told)
+
     async def _publish(self, request: ToolRequest, kind: Any, row: Message) -> None:
         data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn, "status": row.status}
         await self._events.publish(request.thread, kind, data)
+
+
+def resolution_of(row: Message) -> Resolution | None:
+    """What was decided about a call that waited."""
+    return None if row.decision is None else Resolution.model_validate(row.decision)
 
 
 def _cut(text: str) -> str:

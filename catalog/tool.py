@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import docstring_parser
+from jsonschema.exceptions import SchemaError
+from jsonschema.validators import validator_for
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from domain.agent import Effect, Tool
+from domain.agent import Effect, NeedsApproval, Tool
 
 _FIELD = "field_"
 
 
 def tool(
-    *, name: str | None = None, effect: Effect = "write", timeout_s: float = 30.0
+    *,
+    name: str | None = None,
+    effect: Effect = "write",
+    timeout_s: float = 30.0,
+    needs_approval: bool | NeedsApproval = False,
+    outside: bool = False,
 ) -> Callable[[Callable[..., Any]], Tool]:
     """Make a tool of a sync or async function.
 
     The docstring's first part tells the model what the tool does, its `Args:` what the arguments mean. A tool that only
-    reads should say `effect="read"`: then it is repeated after a crash. Raises: TypeError if the function has no
+    reads should say `effect="read"`: then it is repeated after a crash. With `outside`, others run it: the function is only
+    its signature. Raises: TypeError if the function has no
     docstring, or a parameter without a type.
     """
 
@@ -40,9 +49,41 @@ def tool(
             function=function,
             effect=effect,
             timeout_s=timeout_s,
+            needs_approval=needs_approval,
+            outside=outside,
         )
 
     return make
+
+
+def outside_tool(name: str, description: str, parameters: dict[str, Any]) -> Tool:
+    """A tool that others run: a person, a browser, another service. A call of it waits until they give the result.
+
+    `parameters` is the JSON schema of the arguments object. Raises: ValueError if it is none.
+    """
+    try:
+        validator = validator_for(parameters)
+        validator.check_schema(parameters)
+    except SchemaError as error:
+        raise ValueError(f"tool {name!r}: parameters are not a JSON schema: {error.message}") from None
+    return Tool(
+        name, description, parameters, lambda text: _checked(validator(parameters), text), _run_by_others, outside=True
+    )
+
+
+def _run_by_others(**_: Any) -> Any:
+    raise AssertionError("others run it")
+
+
+def _checked(schema: Any, text: str) -> dict[str, Any]:
+    """Raises: ValueError with a sentence that the model can act on."""
+    values = json.loads(text.strip() or "{}")
+    if not isinstance(values, dict):
+        raise ValueError("arguments: must be an object")  # noqa: TRY004 - what the model is told
+    problems = [f"{'.'.join(map(str, e.path)) or 'arguments'}: {e.message}" for e in schema.iter_errors(values)]
+    if problems:
+        raise ValueError("; ".join(problems[:5]))
+    return values
 
 
 def _arguments_model(function: Callable[..., Any]) -> type[BaseModel]:

@@ -25,7 +25,14 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 
 from domain import ids
-from domain.errors import InputRefusedError, UnavailableError, UnknownPromptError, UnknownThreadError
+from domain.errors import (
+    InputRefusedError,
+    ResolvedAlreadyError,
+    UnavailableError,
+    UnknownCallError,
+    UnknownPromptError,
+    UnknownThreadError,
+)
 from domain.prompts import ThreadStart, read_thread_id
 from workflows import attributes
 from workflows.interface import PROMPT_REFUSALS
@@ -34,7 +41,8 @@ from workflows.thread import TASK_TIMEOUT, AgentThread
 CALL_TIMEOUT = timedelta(seconds=30)
 # The server allows ten at once for a workflow, and answers a flood with outcomes that nobody knows.
 UPDATES_IN_FLIGHT = 5
-_REFUSALS = {kind.__name__: kind for kind in (*PROMPT_REFUSALS, UnknownThreadError, UnknownPromptError)}
+_OTHERS = (UnknownThreadError, UnknownPromptError, UnknownCallError, ResolvedAlreadyError)
+_REFUSALS = {kind.__name__: kind for kind in (*PROMPT_REFUSALS, *_OTHERS)}
 T = TypeVar("T")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from client.retries import Retrying, retrying_of
 from client.sender import CALL_TIMEOUT, Sender
+from domain.approvals import Resolution, ResolveReceipt
 from domain.content import Part
 from domain.errors import UnavailableError
 from domain.prompts import Prompt, PromptOptions, ThreadStart
@@ -116,6 +117,17 @@ class Threads(Sender):
         """Go on with a turn where it ended: at a limit, by an interrupt, by an error. Otherwise as `regenerate`."""
         again = _again(id, prompt_id, turn, agent, options)
         return await self.update("resume", thread, again, EXISTING, Receipt)
+
+    async def resolve(self, thread: str, resolution: Resolution) -> ResolveReceipt:
+        """Decide about a call that waits; safe to repeat with the same `id`, which it is given if it has none.
+
+        Raises: UnknownCallError if no such call waits, or not with these arguments; ResolvedAlreadyError if it was decided
+        before; InboxFullError; UnknownThreadError; UnavailableError if Temporal does not answer, and then the outcome is
+        unknown.
+        """
+        if resolution.id is None:
+            resolution = resolution.model_copy(update={"id": str(uuid.uuid4())})
+        return await self.update("resolve", thread, resolution, EXISTING, ResolveReceipt)
 
     async def turn(self, thread: str, prompt_id: str | None = None) -> TurnReport:
         """What became of a prompt so far; of none, the turn that runs or was the last. Raises: RPCError if it is closed."""

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from domain import ids
+from domain.approvals import ApprovalPolicy
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
 from domain.prompts import Mode, PromptOptions
 
 Effect = Literal["read", "idempotent", "write"]
+NeedsApproval = Callable[[dict[str, Any]], bool | Awaitable[bool]]  # from the arguments of a call
 
 NAME, AGENT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LONGEST_TOOL_S = LONGEST_TURN_S = 86_400.0
@@ -26,6 +28,9 @@ class Tool:
     `effect` says what a repetition does: `read` nothing, `idempotent` the same again, `write` harm; a `write` tool is
     never run twice for one call. `parameters` is the JSON schema of the arguments object, `parse` turns the model's
     JSON text into keyword arguments. Raises: ValueError from `parse` with a sentence that the model can act on.
+
+    `outside`: somebody else runs it, not `function`, and its call waits until they give the result. `needs_approval`: a call waits
+    until somebody approves it; a function of the arguments says of which. If that raises, the call waits.
     """
 
     name: str
@@ -35,6 +40,8 @@ class Tool:
     function: Callable[..., Any]
     effect: Effect = "write"
     timeout_s: float = 30.0
+    needs_approval: bool | NeedsApproval = False
+    outside: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -43,6 +50,8 @@ class Tool:
             raise ValueError(
                 f"tool {self.name!r}: timeout_s must be above 0 and at most {LONGEST_TOOL_S:g}, not {self.timeout_s}"
             )
+        if self.outside and self.needs_approval:
+            raise ValueError(f"tool {self.name!r}: a tool that others run needs no approval; whoever runs it decides")
 
 
 @dataclass(frozen=True)
@@ -54,7 +63,7 @@ class Agent:
     Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
     last. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
-    turn fails.
+    turn fails. `approvals` says which calls wait for somebody, and how long.
     """
 
     name: str
@@ -71,6 +80,7 @@ class Agent:
     options: dict[str, Any] = field(default_factory=dict)
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
+    approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):

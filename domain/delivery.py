@@ -6,6 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from domain.approvals import WaitingCall
 from domain.messages import Message
 from domain.wire import json_size
 
@@ -26,6 +27,20 @@ class PromptEnd(BaseModel):
     message_id: str | None
     text: str
     error: str | None
+
+
+class CallNotice(BaseModel):
+    """A call that waits for somebody. `why` it is told: asked (it waits from now on), reminder, or escalated.
+
+    The same may come more than once: `message_id` and `why` name it.
+    """
+
+    thread: str
+    prompt_id: str
+    turn: int
+    message_id: str
+    why: str
+    call: WaitingCall
 
 
 def end_of(prompt: Message, answer: Message | None) -> PromptEnd:

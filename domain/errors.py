@@ -6,7 +6,9 @@ EverthreadError
 │   ├── InboxFullError           too much is waiting already; retry when some of it is answered
 │   ├── ThreadBusyError          the prompt was to be rejected if the thread is busy, and it is
 │   ├── UnknownThreadError       the thread was not to be started, and there is none
-│   └── UnknownPromptError       no prompt of that id waits, runs or has ended on the thread
+│   ├── UnknownPromptError       no prompt of that id waits, runs or has ended on the thread
+│   ├── UnknownCallError         no tool call of that id waits on the thread, or not with these arguments
+│   └── ResolvedAlreadyError     the tool call was decided before
 ├── UnknownAgentError            no agent of that name in the catalog
 ├── HookError                    the prepare_step of an agent raised, or returned what cannot be used
 ├── ModelError                   a model call failed
@@ -54,6 +56,14 @@ class UnknownThreadError(InputRefusedError):
 
 class UnknownPromptError(InputRefusedError):
     """The thread knows no such prompt, or it is not in a state in which this can be done with it."""
+
+
+class UnknownCallError(InputRefusedError):
+    """No call of that id waits on the thread, or its arguments are not those that were decided about."""
+
+
+class ResolvedAlreadyError(InputRefusedError):
+    """The call was decided before; the text says how and by whom."""
 
 
 class UnknownAgentError(EverthreadError):

@@ -19,6 +19,8 @@ EventKind = Literal[
     "message.delta",  # data: message_id, attempt, text
     "message.finished",  # data: message_id, attempt, turn, step, status, finish
     "model.retrying",  # data: message_id, attempt, error, retry_in_s
+    "tool.waiting",  # data: message_id, call_id, tool, turn, waits (approval or result), arguments, digest, deadline
+    "tool.resolved",  # data: message_id, call_id, tool, turn, decision, by, reason
     "tool.started",  # data: message_id, call_id, tool, turn
     "tool.finished",  # data: message_id, call_id, tool, turn, status
     "turn.finished",  # data: turn, prompt_id, status, message_id, error

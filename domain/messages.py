@@ -16,7 +16,7 @@ T = TypeVar("T")
 Role = str  # user, assistant, tool
 # `pending` is open: the prompt waits or its turn runs, the answer streams, the tool runs. All others are final:
 # answered (a prompt), complete (an answer, a result), joined (a prompt that came to another's turn), interrupted,
-# withdrawn, failed, refused.
+# withdrawn, failed, refused, denied (a call).
 Status = str
 
 
@@ -80,6 +80,11 @@ class Message(BaseModel):
     reopened_by: str | None = None  # of a prompt whose turn was opened again: the id of the last wish for it
     replaced_by: str | None = None  # of a prompt: the id of the one that took its place; no model sees its turn
     from_step: int = 0  # of a prompt whose turn was gone on with after its end: the first step after that
+    waits: str | None = None  # of a call's row, before it runs: approval or result, see domain.approvals
+    arguments: str | None = None  # of such a call: their JSON text
+    args_digest: str | None = None  # and what stands for them in a decision
+    deadline: float | None = None  # seconds since 1970
+    decision: dict[str, Any] | None = None  # what was decided about it, see domain.approvals.Resolution
     parts: list[dict[str, Any]] | None = None  # of a prompt that is not just text, see domain.content.Part
     options: dict[str, Any] | None = None  # of a prompt, see domain.prompts.PromptOptions
     reply_to: dict[str, Any] | None = None  # of a prompt, see domain.prompts.ReplyTo

@@ -34,20 +34,20 @@ AGENT_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 def _plain_json(value: Any) -> Any:
     if isinstance(value, dict):
-        size = _measure(value, 1)
+        size = measure(value, 1)
         if size > MAX_METADATA_BYTES:
             raise ValueError(f"has about {size} bytes, more than {MAX_METADATA_BYTES}; keep large data elsewhere")
     return value
 
 
-def _measure(value: Any, depth: int) -> int:
+def measure(value: Any, depth: int) -> int:
     """Roughly the bytes of a JSON value. Raises: ValueError if the store could not keep it."""
     if depth > MAX_DEPTH:
         raise ValueError(f"is nested deeper than {MAX_DEPTH} levels; flatten it")
     if isinstance(value, dict):
-        return 2 + sum(_measure(k, depth + 1) + _measure(v, depth + 1) + 2 for k, v in value.items())
+        return 2 + sum(measure(k, depth + 1) + measure(v, depth + 1) + 2 for k, v in value.items())
     if isinstance(value, list):
-        return 2 + sum(_measure(item, depth + 1) + 1 for item in value)
+        return 2 + sum(measure(item, depth + 1) + 1 for item in value)
     if isinstance(value, str):
         return len(valid_unicode(value).encode()) + 2
     if isinstance(value, float) and not math.isfinite(value):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.approvals import Decided, Resolution, Terms
 from domain.content import Content
 from domain.prompts import Prompt
+from domain.steps import PlannedCall
 
 INLINE_PROMPT_BYTES = 32_000  # a larger prompt travels by its id
 
@@ -45,6 +47,24 @@ class Waiting(Kept):
         return self.revision is None and (self.saved or self.size <= INLINE_PROMPT_BYTES)
 
 
+class Gated(Kept):
+    """A call of the running step that is not run before something is decided about it."""
+
+    index: int  # of the call in the plan
+    since: float  # seconds since 1970
+    told: list[str] = Field(default_factory=list)  # what somebody was told of it: asked, reminder, escalated
+    resolution: Resolution | None = None
+
+
+class Resolved(Kept):
+    """What was decided about a call, once it has ended; see domain.approvals.Resolution."""
+
+    id: str | None = None
+    turn: int
+    decision: Decided | None = None  # None: nothing was, when its turn ended
+    sentence: str
+
+
 class Running(Kept):
     """The turn that runs and how far it got: the next model call is `step`."""
 
@@ -58,6 +78,10 @@ class Running(Kept):
     prompt: Prompt | None = None  # until the first step has saved it
     expect: list[str] = Field(default_factory=list)
     calls: int = 0  # tools that the step planned, while they run
+    plan: list[PlannedCall] = Field(default_factory=list)  # the same, while one of them waits for somebody
+    terms: Terms | None = None  # what happens while nobody decides
+    gated: list[Gated] = Field(default_factory=list)  # those of the plan that do or did
+    done: dict[int, str] = Field(default_factory=dict)  # of the plan: index → the result's id
     over: bool = False  # the model has stopped: the next step is only for prompts that join it
     stop: str | None = None  # why it is being interrupted
     replaced_by: str | None = None  # the prompt that takes its place

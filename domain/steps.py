@@ -11,9 +11,10 @@ from typing import Any, Literal
 from pydantic import Field
 
 from domain.agent import Effect
+from domain.approvals import Gate, Resolution, Terms, WaitingCall
 from domain.content import Content
 from domain.messages import Usage
-from domain.prompts import Mode, Prompt, PromptOptions, Refusal, ThreadStart
+from domain.prompts import Mode, Prompt, PromptOptions, Refusal, ReplyTo, ThreadStart
 from domain.wire import Wire
 
 MAX_ATTEMPT = 999_999
@@ -88,6 +89,7 @@ class PlannedCall(Wire):
     effect: Effect = "write"  # the safe side, should it ever be missing
     timeout_s: float = 30.0
     offered: bool = True  # else the model called what it had not been given
+    gate: Gate | None = None  # why it is not run at once
 
 
 # stop, length, content_filter …: the model's own words; tool_calls: `plan` comes next;
@@ -103,6 +105,7 @@ class StepResult(Wire):
     preview: str = ""
     usage: Usage | None = None
     plan: list[PlannedCall] = Field(default_factory=list)
+    terms: Terms | None = None  # of the plan's calls that wait for somebody
     busy_mode: Mode = "queue"  # of prompts that come meanwhile and do not say
 
 
@@ -117,6 +120,7 @@ class ToolRequest(Wire):
     index: int = 0
     agent: str
     call: PlannedCall
+    resolution: Resolution | None = None  # of a call that waited
 
 
 class ToolResult(Wire):
@@ -221,6 +225,19 @@ class DeliverResult(Wire):
     """`none`: the prompt names nobody."""
 
     status: Literal["delivered", "undeliverable", "none"]
+
+
+class NotifyRequest(Wire):
+    """Tells an address of a call that waits."""
+
+    v: int = 1
+    thread: str
+    prompt_id: str
+    turn: int
+    message_id: str  # the call's row
+    call: WaitingCall
+    why: Literal["asked", "reminder", "escalated"]
+    to: ReplyTo
 
 
 class CheckpointRequest(Wire):

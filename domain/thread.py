@@ -13,11 +13,20 @@ from typing import Any, Literal
 from pydantic import Field
 
 from domain import ids
+from domain.approvals import Resolution, ResolveReceipt
 from domain.content import Content, text_of
-from domain.errors import InboxFullError, InputRefusedError, PromptConflictError, ThreadBusyError, UnknownPromptError
+from domain.errors import (
+    InboxFullError,
+    InputRefusedError,
+    PromptConflictError,
+    ResolvedAlreadyError,
+    ThreadBusyError,
+    UnknownPromptError,
+)
+from domain.gates import close_gates, decide, note_done, undone, waiting_calls
 from domain.messages import preview
 from domain.prompts import Mode, Prompt, Refusal, ReplyTo
-from domain.state import INLINE_PROMPT_BYTES, Kept, Running, Shown, Waiting
+from domain.state import INLINE_PROMPT_BYTES, Gated, Kept, Resolved, Running, Shown, Waiting
 from domain.wire import json_size
 from domain.wishes import Interrupt, InterruptReceipt, Receipt, TurnReport
 
@@ -61,7 +70,7 @@ class ThreadState(Kept):
     recent: dict[str, str] = Field(default_factory=dict)  # prompt id → digest, oldest first
     refusals: list[Refusal] = Field(default_factory=list)
     unlisted_refusals: int = 0
-    status: str = "active"  # or failed
+    status: str = "active"  # failed: so did the last turn; waiting: the turn that runs waits for somebody
     busy_modes: dict[str, Mode] = Field(default_factory=dict)  # agent → what prompts for it do that do not say it
     deliveries: list[str] = Field(default_factory=list)  # ended prompts whose senders are not told yet
     active_at: float = 0.0  # seconds since 1970: when it last had work
@@ -71,6 +80,7 @@ class ThreadState(Kept):
     reopened: dict[str, str] = Field(default_factory=dict)  # wish → the prompt whose turn it was about, the last few
     ended: dict[str, TurnReport] = Field(default_factory=dict)  # prompt id → its end, oldest first, the last few
     shown: list[Shown] = Field(default_factory=list)
+    resolved: dict[str, Resolved] = Field(default_factory=dict)  # call → what was decided about it, the last few
 
     # --- prompts in
 
@@ -186,6 +196,45 @@ class ThreadState(Kept):
             return InterruptReceipt(disposition="not_running", turn=wanted.turn, prompt_id=wanted.prompt_id)
         running.stop = running.stop or wanted.reason or "interrupted"
         return InterruptReceipt(disposition="interrupting", turn=running.turn, prompt_id=running.prompt_id)
+
+    def resolve(self, wanted: Resolution) -> ResolveReceipt:
+        """Take a decision about a call that waits. Raises: UnknownCallError, ResolvedAlreadyError, InboxFullError."""
+        known = self.resolved.get(wanted.call_id)
+        if known is None or any(self._call_of(gated) == wanted.call_id for gated in undone(self.running)):
+            return decide(self.running, wanted)
+        if known.decision is None or wanted.id is None or wanted.id != known.id:
+            raise ResolvedAlreadyError(f"call {wanted.call_id} {known.sentence}; it has ended")
+        left = len(list(waiting_calls(self.running)))
+        return ResolveReceipt(call_id=wanted.call_id, decision=known.decision, turn=known.turn, left=left)
+
+    def note_call_done(self, index: int, result_id: str) -> None:
+        """A call of the running step, of which some had to wait, has ended."""
+        assert self.running is not None
+        decided = note_done(self.running, index, result_id)
+        if decided is not None:
+            self._note_resolved(decided.call_id, decided)
+
+    def leave_step(self) -> None:
+        """The step is over: what nobody has decided is not decided any more."""
+        if self.running is not None:
+            for gated in undone(self.running):
+                self._note_resolved(self._call_of(gated), gated.resolution)
+            close_gates(self.running)
+
+    def _call_of(self, gated: Gated) -> str:
+        return self.running.plan[gated.index].call_id if self.running else ""
+
+    def _note_resolved(self, call_id: str, decided: Resolution | None) -> None:
+        assert self.running is not None
+        self.resolved.pop(call_id, None)
+        self.resolved[call_id] = Resolved(
+            id=decided.id if decided else None,
+            turn=self.running.turn,
+            decision=decided.decision if decided else None,
+            sentence=preview(decided.sentence(), SHOWN_CHARS) if decided else "was not decided before its turn ended",
+        )
+        while len(self.resolved) > ENDED_KEPT:
+            del self.resolved[next(iter(self.resolved))]
 
     def refuse(
         self,
@@ -379,6 +428,7 @@ class ThreadState(Kept):
         self.note_end(report)  # last: so many may have joined that only the latest are kept
         told = {running.prompt_id: running.replies} | running.joined
         self.deliveries += [prompt_id for prompt_id, replies in told.items() if replies]
+        self.leave_step()
         self.running = None
         self._keep_late()
 
@@ -410,8 +460,9 @@ class ThreadState(Kept):
 
     def _reports(self) -> Iterator[TurnReport]:
         if self.running is not None:
+            calls = list(waiting_calls(self.running))
             for prompt_id in (self.running.prompt_id, *self.running.joined):
-                yield TurnReport(prompt_id=prompt_id, status="running", turn=self.running.turn)
+                yield TurnReport(prompt_id=prompt_id, status="running", turn=self.running.turn, calls=calls)
         yield from reversed(self.ended.values())
         for waiting in self._waiting():
             yield TurnReport(prompt_id=waiting.id, status="waiting")
@@ -455,7 +506,7 @@ class ThreadState(Kept):
         """
         state = {"version": self.version} | self.model_dump(mode="json", exclude_defaults=True)
         while json_size(state) > CARRIED_BYTES and state.get("recent"):
-            state["recent"] = dict(list(state["recent"].items())[RECENT_IDS // 10 :])
+            state["recent"] = dict(list(state["recent"].items())[RECENT_IDS // 40 :])
         return state
 
     def inline_bytes(self) -> int:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field
 
+from domain.approvals import WaitingCall
 from domain.content import Content
 from domain.prompts import AgentName, Name, PromptId, PromptOptions, read_as
 from domain.wire import Wire
@@ -101,6 +102,7 @@ class TurnReport(Wire):
     message_id: str | None = None
     text: str = ""
     error: str | None = None
+    calls: list[WaitingCall] = Field(default_factory=list)  # of a running turn: those that somebody has to decide about
 
     @property
     def ended(self) -> bool:

@@ -94,6 +94,7 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
             threads.save_checkpoint,
             threads.find_turn,
             delivery.deliver,
+            delivery.notify,
         ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
-from catalog.tool import tool
+from catalog.tool import outside_tool, tool
 from domain.agent import Agent, Tool
 
 
@@ -28,6 +28,7 @@ class Workbench:
             Agent("pushy", instructions="The last word counts.", busy_mode="interrupt"),
             Agent("helper", instructions="Use tools.", tools=tools),
             Agent("hasty", instructions="Two steps.", tools=tools, max_steps=2),
+            Agent("cashier", instructions="Ask first.", tools=(*tools, *self.gated())),
         ]
 
     def tools(self) -> tuple[Tool, ...]:
@@ -43,6 +44,24 @@ class Workbench:
             (self._sleep, {"effect": "read", "name": "sleep", "timeout_s": 0.1}),
         ]
         return tuple(tool(**options)(function) for function, options in functions)
+
+    def gated(self) -> tuple[Tool, ...]:
+        """Tools whose calls wait for somebody."""
+        return (
+            tool(name="refund", needs_approval=True)(self._refund),
+            tool(name="spend", needs_approval=lambda arguments: arguments["amount"] > 100)(self._spend),
+            outside_tool("measure", "Let somebody measure something.", {"type": "object", "properties": {}}),
+        )
+
+    async def _refund(self, amount: int) -> str:
+        """Give money back."""
+        self.ran.append(("refund", amount))
+        return f"Refunded {amount}."
+
+    async def _spend(self, amount: int) -> str:
+        """Spend money."""
+        self.ran.append(("spend", amount))
+        return f"Spent {amount}."
 
     async def _look(self, what: str = "around") -> str:
         """Look at something."""

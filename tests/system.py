@@ -166,6 +166,15 @@ class System:
 
         return cast("dict[str, Any]", await self.until(status))
 
+    async def waiting(self, thread: str, calls: int = 1) -> list[dict[str, Any]]:
+        """The calls of the running turn that wait for somebody, once they are so many."""
+
+        async def wait() -> list[dict[str, Any]] | None:
+            found: list[dict[str, Any]] = (await self.threads.status(thread))["calls"]
+            return found if len(found) == calls else None
+
+        return cast("list[dict[str, Any]]", await self.until(wait))
+
     async def streaming(self, thread: str, text: str) -> None:
         """The model's answer has come as far as this text."""
 

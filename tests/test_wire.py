@@ -15,12 +15,12 @@ from pydantic import BaseModel
 from temporalio import workflow
 from temporalio.client import Client
 
-from doubles.scripted_model import Reply
+from doubles.scripted_model import Reply, ToolCall
 from tests import wire_docs
 from tests.server import TEMPORAL
 from tests.system import System, WatchedStore, new_thread, run_system
 from tests.wire_docs import PAGE, WORKFLOW_ID
-from workflows.interface import ENTRIES, TASK_QUEUE, Entry, names
+from workflows.interface import ENTRIES, GATED_ARGUMENTS, GATED_TOOL, TASK_QUEUE, Entry, names
 from workflows.thread import AgentThread
 
 BY_TITLE = {f"{entry.kind} {entry.name}".lower(): entry for entry in ENTRIES}
@@ -84,7 +84,7 @@ async def test_a_command_of_the_page_does_what_it_says(wired: System, entry: Ent
     """It succeeds, its answer is of the documented shape, and the thread refuses nothing of it."""
     thread = new_thread()
     if entry.kind != "start":
-        await _prepare(wired, thread, busy=entry.busy)
+        await _prepare(wired, thread, entry)
     answer = await _run(wired, thread, command)
     if entry.gives:
         _validate(entry.gives, answer)
@@ -95,7 +95,7 @@ async def test_a_command_of_the_page_does_what_it_says(wired: System, entry: Ent
     assert [row.text for row in await wired.rows(thread) if row.status == "refused"] == []
 
 
-async def _prepare(system: System, thread: str, *, busy: bool) -> None:
+async def _prepare(system: System, thread: str, entry: Entry) -> None:
     """Bring the thread to where the page says that it is."""
     await system.ask(thread, "Hello", id="p-1")
     if "interrupt" in names("signal"):
@@ -104,7 +104,12 @@ async def _prepare(system: System, thread: str, *, busy: bool) -> None:
         await system.streaming(thread, "one")
         await system.workflow(thread).signal("interrupt", {"prompt_id": "p-2"})
         await system.ended(thread, "p-2")
-    if busy:
+    if entry.gated:
+        call = ToolCall(name=GATED_TOOL, arguments=GATED_ARGUMENTS, id="call_1")
+        system.model.script(Reply(tool_calls=[call], times=1), "Done.")
+        await system.submit(thread, "Refund!", id="p-3", agent="cashier")
+        await system.waiting(thread)
+    elif entry.busy:
         system.model.script(Reply(text="four five six", hang_after_chunks=2))
         await system.submit(thread, "And on!", id="p-3")
         await system.submit(thread, "And on!", id="p-4")

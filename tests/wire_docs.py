@@ -17,7 +17,7 @@ from pydantic import BaseModel
 
 from domain import ids
 from domain.delivery import PromptEnd
-from workflows.interface import ENTRIES, TASK_QUEUE, WORKFLOW, Entry
+from workflows.interface import ENTRIES, GATED_ARGUMENTS, GATED_TOOL, TASK_QUEUE, WORKFLOW, Entry
 
 PAGE = Path(__file__).resolve().parent.parent / "docs" / "wire.md"
 THREAD = "support-42"
@@ -90,6 +90,11 @@ def _entries() -> Iterator[str]:
         yield f"## {_title(entry)}\n\n{entry.about}"
         if entry.busy:
             yield "The example is about a thread that answers `p-3` while `p-4` waits."
+        if entry.gated:
+            yield (
+                f"The example is about a thread in which a call of `{GATED_TOOL}` with {GATED_ARGUMENTS} waits for an "
+                "approval; the query `status` tells its `digest`."
+            )
         yield f"\nInput: {_link(entry.takes)}. Answer: {_link(entry.gives)}."
         if entry.fails:
             yield f"Fails with {', '.join(f'`{kind.__name__}`' for kind in entry.fails)}."

@@ -11,6 +11,7 @@ from temporalio.common import SearchAttributeKey, SearchAttributePair, TypedSear
 
 with workflow.unsafe.imports_passed_through():
     from domain import ids
+    from domain.gates import waiting_calls
     from domain.thread import ThreadState
 
 AGENT = SearchAttributeKey.for_keyword("EverthreadAgent")
@@ -19,6 +20,7 @@ TENANT = SearchAttributeKey.for_keyword("EverthreadTenant")
 STATUS = SearchAttributeKey.for_keyword("EverthreadStatus")
 ALL = (AGENT, OWNER, TENANT, STATUS)
 
+_FOR = {"approval": "an approval", "result": "its result"}
 _ESCAPED = str.maketrans({char: f"\\{char}" for char in "\\`*_[]<>#|~"})
 
 
@@ -52,6 +54,8 @@ def details(thread: str, state: ThreadState) -> str:
     now = f"answering turn {running.turn}, step {running.step + 1}" if running else "idle"
     waiting = f", {len(state.inbox)} waiting" if state.inbox else ""
     lines = [f"**{_plain(thread)}** · agent `{state.agent or '…'}` · {now}{waiting}", ""]
+    for call in waiting_calls(running):
+        lines += [f"⏸ `{call.call_id}` waits for {_FOR[call.kind]}: {_plain(call.tool)} {_plain(call.arguments)}", ""]
     for shown in state.shown:
         how = "" if shown.status == "answered" else f"{shown.status}: "
         lines += _turn(shown.turn, shown.prompt, how + shown.answer)

@@ -18,7 +18,9 @@ with workflow.unsafe.imports_passed_through():
     from activities.reopening import ReopeningActivities
     from activities.threads import ThreadActivities
     from domain import ids
+    from domain.approvals import ResolveReceipt, read_resolution
     from domain.errors import InputRefusedError, UnknownPromptError, UnknownThreadError
+    from domain.gates import waiting_calls
     from domain.messages import describe
     from domain.prompts import Prompt, read_prompt
     from domain.state import Waiting
@@ -114,6 +116,13 @@ class Doors:
         with self._refusals_recorded(inputs):
             await self._again("resume", inputs, given_id)
 
+    @workflow.signal(name="resolve")
+    def resolve(self, *inputs: Any) -> None:
+        """Decide about a call that waits; see domain.approvals.Resolution."""
+        self._signalled()
+        with self._refusals_recorded(inputs):
+            self._resolve(inputs)
+
     @workflow.signal(name="roll")
     def roll(self, *inputs: Any) -> None:
         """Continue as new at the next step boundary, on the newest version of the workers."""
@@ -178,6 +187,13 @@ class Doors:
         with _refusals_told():
             return await self._again("resume", inputs, await self._updated())
 
+    @workflow.update(name="resolve")
+    async def resolve_now(self, *inputs: Any) -> ResolveReceipt:
+        """Decide about a call that waits, and hear whether that is taken."""
+        with _refusals_told():
+            await self._updated()
+            return self._resolve(inputs)
+
     # --- queries
 
     @workflow.query(name="turn")
@@ -200,6 +216,7 @@ class Doors:
             "waiting_ids": [waiting.id for waiting in state.inbox[:100]],
             "steered": len(state.steered),
             "undelivered": len(state.deliveries),
+            "calls": [call.model_dump(mode="json") for call in waiting_calls(running)],
         }
 
     # --- what they do
@@ -258,6 +275,11 @@ class Doors:
         receipt = self._state.interrupt(read_interrupt(one_value(inputs, "interrupt") if inputs else None))
         if receipt.disposition == "interrupting":
             self._calls.stop()
+        return receipt
+
+    def _resolve(self, inputs: tuple[Any, ...]) -> ResolveReceipt:
+        receipt = self._state.resolve(read_resolution(one_value(inputs, "resolve")))
+        self._show()
         return receipt
 
     async def _withdraw(self, inputs: tuple[Any, ...]) -> ChangeReceipt:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from domain import errors
+from domain.approvals import Resolution, ResolveReceipt, WaitingCall, call_digest
 from domain.prompts import Prompt, ThreadStart
 from domain.wire import Wire
 from domain.wishes import (
@@ -45,7 +46,8 @@ class RunningTurn(Wire):
 class ThreadStatus(Wire):
     """What a thread is doing. `epoch` counts how often it was opened (0: not yet); `waiting_ids` are the first hundred.
 
-    `steered` prompts come to the running turn at its next step; `undelivered` replies are on their way.
+    `steered` prompts come to the running turn at its next step; `undelivered` replies are on their way; `calls` are those
+    of the running turn that wait for somebody.
     """
 
     thread: str
@@ -57,6 +59,7 @@ class ThreadStatus(Wire):
     waiting_ids: list[str] = Field(default_factory=list)
     steered: int = 0
     undelivered: int = 0
+    calls: list[WaitingCall] = Field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -76,8 +79,12 @@ class Entry:
     answer: Mapping[str, Any] | None = None
     fails: tuple[type[errors.EverthreadError], ...] = ()
     busy: bool = False
+    gated: bool = False  # the example is about a thread in which call `call_1` of prompt `p-3` waits for an approval
     opens: bool = False  # makes sense together with the start of the thread
 
+
+GATED_TOOL, GATED_ARGUMENTS = "refund", '{"amount": 500}'
+GATED_DIGEST = call_digest(GATED_TOOL, GATED_ARGUMENTS)
 
 PROMPT_REFUSALS = (
     errors.InputRefusedError,
@@ -140,6 +147,14 @@ ENTRIES = (
         "Go on with a turn where it ended: at a limit, by an interrupt, or by an error.",
         takes=Again,
         example={"prompt_id": "p-2"},
+    ),
+    Entry(
+        "signal",
+        "resolve",
+        "Decide about a tool call that waits: approve or deny it, or give the result of one that others run.",
+        takes=Resolution,
+        example={"call_id": "call_1", "decision": "approve", "digest": GATED_DIGEST, "by": "eve"},
+        gated=True,
     ),
     Entry(
         "signal",
@@ -227,6 +242,17 @@ ENTRIES = (
         example={"prompt_id": "p-2"},
         answer={"prompt_id": "p-2", "disposition": "started"},
         fails=(errors.InputRefusedError, errors.UnknownPromptError, errors.InboxFullError),
+    ),
+    Entry(
+        "update",
+        "resolve",
+        "Decide about a tool call that waits, and hear whether that is taken. A second decision fails, but for the same `id`.",
+        takes=Resolution,
+        gives=ResolveReceipt,
+        example={"call_id": "call_1", "decision": "deny", "by": "eve", "reason": "too much"},
+        answer={"call_id": "call_1", "decision": "deny", "turn": 3},
+        fails=(errors.InputRefusedError, errors.UnknownCallError, errors.ResolvedAlreadyError, errors.InboxFullError),
+        gated=True,
     ),
     Entry(
         "query",

@@ -53,6 +53,15 @@ def record(summary: str) -> ActivityConfig:
     return ActivityConfig(start_to_close_timeout=RECORD_LIMIT, retry_policy=_RETRY, summary=summary)
 
 
+def notify(summary: str, within_s: float) -> ActivityConfig:
+    return ActivityConfig(
+        start_to_close_timeout=RECORD_LIMIT,
+        schedule_to_close_timeout=timedelta(seconds=within_s) + RECORD_LIMIT,
+        retry_policy=_RETRY,
+        summary=summary,
+    )
+
+
 def deliver(summary: str) -> ActivityConfig:
     """It retries by itself until the sender's deadline."""
     return ActivityConfig(

@@ -19,6 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.threads import ThreadActivities
     from domain import ids
     from domain.errors import InputRefusedError, UnknownThreadError
+    from domain.gates import open_gates
     from domain.messages import describe
     from domain.prompts import ThreadStart, read_start, read_thread_id
     from domain.state import Running
@@ -27,6 +28,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import attributes, interface, options, turn
     from workflows.deliveries import Deliveries
     from workflows.doors import Doors
+    from workflows.gates import Gates
     from workflows.idle import Idle
     from workflows.inbox import Inbox
     from workflows.inputs import one_value
@@ -136,6 +138,9 @@ class AgentThread(Doors):
     async def _step(self, running: Running) -> None:
         if running.stopped() and not running.over:  # while the thread continued as new
             return
+        if running.plan:  # likewise, while calls of the step waited for somebody
+            await self._pass_gates(running)
+            return
         if not running.stopped():
             self._state.join()
         if running.over and not running.joining:  # they were withdrawn meanwhile, or the turn was stopped
@@ -174,11 +179,28 @@ class AgentThread(Doors):
         running.calls = len(result.plan)
         if running.stopped():
             return
+        if any(call.gate is not None for call in result.plan):
+            open_gates(running, result, workflow.time())
+            await self._pass_gates(running)
+            return
         done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
         if running.stopped():
             return
         running.calls = 0
         self._next_step(running, [result.message_id, *done])
+
+    async def _pass_gates(self, running: Running) -> None:
+        """Wait for whoever has to decide about calls of the step; the thread may continue as new meanwhile."""
+        self._set_status("waiting")
+        self._show()
+        done = await Gates(self._thread, self._state, running, self._calls, self._rolls).passed()
+        if running.stopped() or done is None:
+            return
+        self._state.leave_step()
+        self._set_status("active")
+        running.calls = 0
+        assert running.message_id is not None
+        self._next_step(running, [running.message_id, *done])
 
     def _next_step(self, running: Running, expect: list[str]) -> None:
         running.expect = expect  # of this step; those of earlier ones follow from their plans

@@ -12,6 +12,8 @@ with workflow.unsafe.imports_passed_through():
     from activities.closing import ClosingActivities
     from activities.model import ModelActivities
     from activities.tools import ToolActivities
+    from domain import ids
+    from domain.approvals import Resolution
     from domain.messages import preview
     from domain.prompts import Refusal
     from domain.state import Running
@@ -63,26 +65,39 @@ async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCa
 
     All have ended when it returns or raises, so that none is left behind.
     """
-    requests = [
-        ToolRequest(
-            thread=thread,
-            epoch=epoch,
-            prompt_id=turn.prompt_id,
-            turn=turn.turn,
-            branch=turn.branch,
-            step=turn.step,
-            index=index,
-            agent=turn.agent,
-            call=call,
-        )
-        for index, call in enumerate(plan)
-    ]
+    requests = [_tool_request(thread, epoch, turn, index, call) for index, call in enumerate(plan)]
     results = await asyncio.gather(*(_run_tool(request, calls) for request in requests), return_exceptions=True)
     done = [result for result in results if not isinstance(result, BaseException)]
     for result in results:
         if isinstance(result, BaseException):
             raise result
     return done
+
+
+async def run_tool(
+    thread: str, epoch: int, turn: Running, index: int, calls: Calls, resolution: Resolution | None
+) -> str:
+    """Run one call of the turn's plan, as it was decided if it had to wait; return the id of its result."""
+    request = _tool_request(thread, epoch, turn, index, turn.plan[index].model_copy(update={"gate": None}))
+    return await _run_tool(request.model_copy(update={"resolution": resolution}), calls)
+
+
+def result_id(thread: str, turn: Running, index: int) -> str:
+    return ids.message_id(thread, turn.prompt_id, f"tool:{index}", branch=turn.branch, step=turn.step)
+
+
+def _tool_request(thread: str, epoch: int, turn: Running, index: int, call: PlannedCall) -> ToolRequest:
+    return ToolRequest(
+        thread=thread,
+        epoch=epoch,
+        prompt_id=turn.prompt_id,
+        turn=turn.turn,
+        branch=turn.branch,
+        step=turn.step,
+        index=index,
+        agent=turn.agent,
+        call=call,
+    )
 
 
 async def _run_tool(request: ToolRequest, calls: Calls) -> str:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from domain import ids
+from domain.approvals import MAX_RESULT_BYTES, SHOWN_OF_STEP, Gate, Resolution, Terms, WaitingCall
 from domain.content import Part
 from domain.errors import InputRefusedError
+from domain.gates import MAX_CARRIED_BYTES
+from domain.messages import preview
 from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo
-from domain.state import Running, Shown, Waiting
+from domain.state import Gated, Resolved, Running, Shown, Waiting
+from domain.steps import PlannedCall
 from domain.thread import MAX_DELIVERIES, MAX_JOINED, MAX_WAITING, ThreadState
 from domain.wishes import TurnReport
 
@@ -35,7 +40,13 @@ def every_field_set() -> ThreadState:
         metadata={"a": [1.5, None]},
         must_exist=True,
     )
-    ended = TurnReport(prompt_id="o", status="failed", turn=3, message_id="m", text="Well", error="why")
+    calls = [WaitingCall(call_id="c", tool="pay", kind="result", digest="d", arguments="{}", since=1.5, deadline=2.5)]
+    ended = TurnReport(prompt_id="o", status="failed", turn=3, message_id="m", text="Well", error="why", calls=calls)
+    decided = {"id": "x", "call_id": "c", "digest": "0" * 20, "by": "Eve", "reason": "No."}
+    approved = Resolution.model_validate(decided | {"decision": "approve", "arguments": {"a": 1}})
+    given = Resolution.model_validate(decided | {"decision": "result", "result": [1]})
+    gate = Gate(kind="result", digest="d", arguments="{}")
+    planned = PlannedCall(call_id="c", tool="pay", effect="read", timeout_s=9.5, offered=False, gate=gate)
     waiting = Waiting(
         id="w",
         digest="d",
@@ -89,12 +100,24 @@ def every_field_set() -> ThreadState:
             replies=True,
             joined={"j": True},
             joining=["j"],
+            plan=[planned],
+            terms=Terms(
+                deadline_s=9.5,
+                remind_s=1.5,
+                escalate_s=2.5,
+                default="approve",
+                notify=prompt.reply_to,
+                escalate_to=prompt.reply_to,
+            ),
+            gated=[Gated(index=1, since=2.5, told=["asked"], resolution=decided) for decided in (approved, given)],
+            done={1: "m"},
         ),
         ended={"o": ended},
         recent={"r": "e", "w": "d"},
         refusals=[Refusal(id="i", reason="why", text="what", prompt_id="w", place=2, reply_to=prompt.reply_to)],
         unlisted_refusals=7,
         status="failed",
+        resolved={"c": Resolved(id="x", turn=3, decision="deny", sentence="was denied by Eve")},
         shown=[Shown(turn=3, prompt="Hm", answer="Well", status="answered")],
     )
 
@@ -124,6 +147,23 @@ def worst(char: str) -> ThreadState:
     assert state.running is not None
     state.running.joined = {hostile_id(5_000 + number): True for number in range(MAX_JOINED)}
     state.running.joining = list(state.running.joined)
+    gate = Gate(digest="d" * 20, arguments=preview(char * (SHOWN_OF_STEP // ids.MAX_CALLS)))
+    state.running.plan = [
+        PlannedCall(call_id=char * 40, tool=preview(char * 64), gate=gate, timeout_s=86_400.5)
+        for _ in range(ids.MAX_CALLS)
+    ]
+    url = "https://" + "x" * 1_990
+    state.running.terms = Terms(notify=ReplyTo(url=url), escalate_to=ReplyTo(url=url), deadline_s=1e6, remind_s=1e6)
+    state.running.gated = [
+        Gated(index=index, since=1e9 + 0.123456, told=["asked", "reminder", "escalated"])
+        for index in range(ids.MAX_CALLS)
+    ]
+    state.running.gated[0].resolution = _decided(char, MAX_RESULT_BYTES - 10)
+    state.running.gated[1].resolution = _decided(char, MAX_CARRIED_BYTES - MAX_RESULT_BYTES - 3_500)
+    state.running.done = dict.fromkeys(range(2, ids.MAX_CALLS), "0" * 36)
+    state.resolved = {
+        hostile_id(n): Resolved(id=hostile_id(n), turn=1, sentence=preview(char * 200)) for n in range(20)
+    }
     state.deliveries = [hostile_id(6_000 + number) for number in range(MAX_DELIVERIES)]
     for number in range(MAX_WAITING):
         prompt = hostile_prompt(3_000 + number, char)
@@ -132,3 +172,7 @@ def worst(char: str) -> ThreadState:
     for number in range(1_000):
         state.refuse(f"{number:036d}", InputRefusedError("r" * 700), f"x{char * 999}", hostile_id(3_000))
     return state
+
+
+def _decided(char: str, size: int) -> Resolution:
+    return Resolution(call_id=char * 40, decision="result", by=char * 200, result="x" * size)
