@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from domain.agent import Agent
 from domain.events import Event, EventKind
-from domain.listing import ALL_THREADS, ThreadFilter
+from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, TextDelta
 
@@ -51,6 +51,11 @@ class Store(Protocol):
 
     async def recent_prompts(self, thread: str, limit: int) -> list[Message]:
         """The last `limit` prompts of a thread that were not refused, oldest first."""
+
+    async def waiting_calls(self, where: CallFilter, *, cursor: str | None, limit: int) -> Page[Message]:
+        """The rows of calls that wait for somebody, the oldest first. Raises: InputRefusedError if the cursor is not one
+        of ours.
+        """
 
     async def insert_thread(self, record: ThreadRecord) -> ThreadRecord:
         """Create the record unless it exists; return the one that is there."""

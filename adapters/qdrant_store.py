@@ -9,7 +9,7 @@ from adapters import qdrant_points as points
 from adapters.qdrant_points import Cursor, Fields, Where
 from domain import ids
 from domain.errors import StoreError
-from domain.listing import ALL_THREADS, ThreadFilter
+from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 
 Row = tuple[str, dict[str, Any]]  # a point's id and payload
@@ -94,6 +94,11 @@ class QdrantStore:
         )
         rows = await self._messages.scroll(where, "seq", limit, newest_first=True)
         return [points.message_of(payload) for _, payload in reversed(rows)]
+
+    async def waiting_calls(self, where: CallFilter, *, cursor: str | None, limit: int) -> Page[Message]:
+        held = Where(equal={"status": "pending"} | where.model_dump(exclude_none=True))
+        rows, after = await _page(self._messages, held, "created_at", cursor, limit, newest_first=False)
+        return Page(items=[points.message_of(payload) for _, payload in rows], next=after)
 
     async def _hold(self, fence: Where, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
         await self._messages.change(fence, points.payload(changes) | {"attempt": attempt})

@@ -8,7 +8,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from domain.errors import InputRefusedError, UnavailableError
-from domain.listing import ALL_THREADS, ThreadFilter
+from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 
 TIMEOUT_S = 10.0
@@ -36,6 +36,11 @@ class Gateway:
         """Some of a thread's messages in order, at most 200. Raises: InputRefusedError; UnavailableError."""
         wanted = {"cursor": cursor, "limit": min(limit, MOST), "order": "desc" if newest_first else "asc"}
         return await self._get(Page[Message], f"/api/threads/{quote(thread, safe='')}/messages", wanted)
+
+    async def calls(self, where: CallFilter, *, cursor: str | None = None, limit: int = MOST) -> Page[Message]:
+        """Some of the calls that wait for somebody, the oldest first, at most 200. Raises: as `messages`."""
+        wanted = {"cursor": cursor, "limit": min(limit, MOST)} | where.model_dump()
+        return await self._get(Page[Message], "/api/calls", wanted)
 
     async def _get(self, kind: type[P], path: str, wanted: dict[str, Any]) -> P:
         import httpx2  # slow to load, and most commands need none of it

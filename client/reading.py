@@ -6,11 +6,11 @@ import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Sequence
 from contextlib import aclosing
-from typing import Protocol
+from typing import Literal, Protocol
 
 from domain import ids
 from domain.events import Event
-from domain.listing import ALL_THREADS, ThreadFilter
+from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.wishes import TurnReport
 
@@ -31,6 +31,8 @@ class Rows(Protocol):
     async def page_threads(
         self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None, limit: int
     ) -> Page[ThreadRecord]: ...
+
+    async def waiting_calls(self, where: CallFilter, *, cursor: str | None, limit: int) -> Page[Message]: ...
 
 
 class Live(Protocol):
@@ -65,6 +67,15 @@ class ThreadReader:
                 yield record
             if (cursor := page.next) is None:
                 return
+
+    async def waiting_calls(self, thread: str) -> list[Message]:
+        """The calls of the thread's running turn that wait for somebody, at most 128 of a kind, the oldest first."""
+        kinds: tuple[Literal["approval", "result"], ...] = ("approval", "result")
+        pages = [
+            await self._store.waiting_calls(CallFilter(waits=waits, thread=thread), cursor=None, limit=ids.MAX_CALLS)
+            for waits in kinds
+        ]
+        return sorted((row for page in pages for row in page.items), key=lambda row: row.seq)
 
     async def messages(
         self, thread: str, *, cursor: str | None = None, limit: int = PAGE, newest_first: bool = False

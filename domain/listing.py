@@ -1,6 +1,8 @@
-"""Which threads a list shows."""
+"""Which threads, or which calls, a list shows."""
 
 from __future__ import annotations
+
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -15,6 +17,17 @@ class ThreadFilter(BaseModel):
     agent: str | None = None
     status: str | None = None  # see domain.messages.ThreadRecord
     text: str | None = Field(None, max_length=200)
+
+
+class CallFilter(BaseModel):
+    """Calls that wait for somebody: for an `approval`, or for their `result`. All that is given must hold."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    waits: Literal["approval", "result"] = "approval"
+    tenant: str | None = None
+    owner: str | None = None
+    thread: str | None = None
 
 
 ALL_THREADS = ThreadFilter()

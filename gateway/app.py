@@ -1,4 +1,4 @@
-"""The HTTP gateway: what the store holds, for reading, on loopback."""
+"""The HTTP gateway, on loopback: what the store holds, for reading, and decisions about calls that wait."""
 
 from __future__ import annotations
 
@@ -12,21 +12,27 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 
 from activities.ports import Store
+from client.threads import Threads
 from domain.errors import InputRefusedError
 from domain.listing import ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.prompts import MAX_NAME
+from gateway.calls import calls_of
+from gateway.params import HIDDEN, Cursor, Limit
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-HIDDEN = {"raw", "result", "digest", "attempt"}  # the provider's object and our own bookkeeping
-
-Limit = Annotated[int, Query(ge=1, le=200, description="How many to give at the most.")]
-Cursor = Annotated[str | None, Query(description="The `next` of the page before.", max_length=20_000)]
+ROUTES = (
+    "/api/health",
+    "/api/threads",
+    "/api/threads/{thread}/messages",
+    "/api/calls",
+    "POST /api/threads/{thread}/calls/{call_id}",
+)
 Equal = Annotated[str | None, Query(description="Only threads that have exactly this.", max_length=MAX_NAME)]
 Health = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def make_app(store: Store, health: Health, version: str) -> FastAPI:
+def make_app(store: Store, threads: Threads, health: Health, version: str) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does."""
     app = FastAPI(title="Everthread", version=version, docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_refuse_foreigners)
@@ -66,6 +72,7 @@ def make_app(store: Store, health: Health, version: str) -> FastAPI:
             raise HTTPException(404, f"There is no thread {thread!r}; GET /api/threads lists them.")
         return await store.page(thread, cursor=cursor, limit=limit, newest_first=order == "desc")
 
+    app.include_router(calls_of(store, threads))
     return app
 
 
@@ -98,7 +105,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = "The routes are /api/health, /api/threads and /api/threads/{thread}/messages."
+    known = f"The routes are {', '.join(ROUTES)}."
     detail = known if error.detail == "Not Found" else error.detail
     return _problem(error.status_code, "Not found" if error.status_code == 404 else "Error", detail)
 

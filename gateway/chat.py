@@ -17,6 +17,7 @@ from domain.errors import EverthreadError, UnavailableError
 from domain.events import Event
 from domain.messages import Message
 from domain.prompts import Prompt, ThreadStart, read_prompt
+from gateway.decisions import Decisions
 from gateway.transcript import BOLD, PLAIN, Transcript
 
 RESEND_S = 2.0
@@ -39,6 +40,7 @@ class Chat:
         self._start = start
         self._session: PromptSession[str | None] = PromptSession()
         self._transcript = Transcript(_write, _terminal_size)
+        self._decisions = Decisions(start.owner or "you")
         self._typed = ""
         self._mine: set[str] = set()
         self._unended: set[str] = set()
@@ -55,7 +57,11 @@ class Chat:
             while True:
                 await self._idle.wait()
                 text = await self._read()
-                if text is not None and text.strip():
+                if text is None or not text.strip():
+                    continue
+                if self._decisions.pending:
+                    await self._decide(text)
+                else:
                     await self._send(text)
         except (EOFError, KeyboardInterrupt):
             pass
@@ -93,6 +99,8 @@ class Chat:
                 await self._show_ended(row)
             else:
                 self._unended.add(row.prompt_id)
+        for call in await self._reader.waiting_calls(self._thread):
+            self._decisions.add(call)
         self._update()
 
     async def _follow(self) -> None:
@@ -114,12 +122,21 @@ class Chat:
         elif event.kind == "prompt.refused":
             await self._close_input()
         self._transcript.show(event)
+        if self._decisions.hear(event):
+            await self._close_input()
         if event.kind == "turn.finished":
             if event.data["status"] == "answered" and event.data["message_id"] != self._transcript.shown:
                 row = await self._reader.prompt(self._thread, str(prompt_id))
                 if row is not None:
                     await self._show_ended(row)  # it was whole before we listened
             self._unended.discard(str(prompt_id))
+
+    async def _decide(self, text: str) -> None:
+        try:
+            await self._threads.resolve(self._thread, self._decisions.decide(text))
+        except EverthreadError as error:
+            self._transcript.note(f"not taken: {error}")
+        self._update()
 
     async def _show_ended(self, row: Message) -> None:
         if row.status == "answered":
@@ -155,9 +172,8 @@ class Chat:
         self._input_closed.clear()
         try:
             # Its own handler of SIGINT would leave none behind, and Ctrl-C in the middle of an answer would do nothing.
-            text = await self._session.prompt_async(
-                ANSI(f"{BOLD}you ›{PLAIN} "), default=self._typed, handle_sigint=False
-            )
+            ask = f"{self._decisions.question()} › " if self._decisions.pending else f"{BOLD}you ›{PLAIN} "
+            text = await self._session.prompt_async(ANSI(ask), default=self._typed, handle_sigint=False)
         finally:
             self._input_closed.set()
         if text is not None:
@@ -174,7 +190,7 @@ class Chat:
             self._session.app.erase_when_done = False
 
     def _update(self) -> None:
-        if self._unended:
+        if self._unended and not self._decisions.pending:
             self._idle.clear()
         else:
             self._idle.set()

@@ -103,7 +103,7 @@ async def _run(options: Options, settings: Settings) -> None:
         ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks)
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
-        app = make_app(store, _health(client, worker), VERSION)
+        app = make_app(store, threads, _health(client, worker), VERSION)
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:

@@ -10,12 +10,14 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from client.commands.console import FAILED, Console, Json, complain, run, tell
 from client.retries import Retrying
+from domain.approvals import WaitingCall
 from domain.errors import InputRefusedError, UnavailableError
 from domain.messages import preview, printable
 from domain.prompts import Prompt, ThreadStart, read_prompt, read_start
 from domain.wishes import TurnReport
 
 SHOWN_IDS = 10
+FOR = {"approval": "an approval", "result": "its result"}
 LOOKED_AT = 200  # the newest messages, among which the answer is
 
 Thread = Annotated[str, typer.Argument(help="The thread's id.")]
@@ -184,6 +186,9 @@ def _lines(found: dict[str, Any]) -> list[str]:
     for fields in found["retrying"]:
         retrying = Retrying.model_validate(fields)
         lines.append(f"  retrying   {retrying.activity}: {retrying.sentence}")
+    for fields in found.get("calls", []):
+        call = WaitingCall.model_validate(fields)
+        lines.append(f"  waits      {call.call_id} for {FOR[call.kind]}: {call.tool} {call.arguments}")
     if found["waiting"]:
         more = ", …" if found["waiting"] > SHOWN_IDS else ""
         lines.append(f"  waiting    {found['waiting']}: {', '.join(found['waiting_ids'][:SHOWN_IDS])}{more}")

@@ -8,7 +8,7 @@ import typer
 from temporalio.client import WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
-from client.commands import change, lists, talk
+from client.commands import calls, change, lists, talk
 from client.commands.console import UNUSABLE, Console, Json, Progress, complain, run, tell
 from client.sender import CALL_TIMEOUT
 from client.threads import Threads
@@ -33,6 +33,10 @@ app.command()(talk.status)
 app.command()(talk.submit)
 app.command()(talk.ask)
 app.command()(talk.interrupt)
+app.command("calls")(calls.list_calls)
+app.command()(calls.approve)
+app.command()(calls.deny)
+app.command()(calls.supply)
 app.command()(change.withdraw)
 app.command()(change.edit)
 app.command()(change.regenerate)

@@ -22,7 +22,7 @@ from hypothesis import strategies as st
 from activities.ports import Store
 from domain import ids
 from domain.errors import InputRefusedError
-from domain.listing import ThreadFilter
+from domain.listing import CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord, ToolCall, Usage
 from domain.prompts import read_prompt
 from domain.steps import closing_fence, fence
@@ -255,6 +255,11 @@ class StoreContract:
             options={"settings": {"temperature": 0.1}},
             reply_to={"url": "https://example.com"},
             delivery={"status": "delivered", "at": 1.123456789},
+            waits="approval",
+            arguments='{"a": "\\u0000"}',
+            args_digest="d",
+            deadline=1.123456789,
+            decision={"decision": "deny", "by": "Ada"},
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
             raw={"id": "x"},
             result={"message_id": "m"},
@@ -410,6 +415,39 @@ class StoreContract:
         assert await store.recent_prompts(thread, 2) == expected[-2:]
 
     # --- threads
+
+    async def test_calls_that_wait_are_listed_until_they_do_not(self, store: Store) -> None:
+        thread, other = new_thread(), new_thread()
+        names = [(thread, "approval"), (thread, "approval"), (thread, "result"), (other, "approval")]
+        rows = [
+            Message(
+                id=str(uuid4()), thread=name, prompt_id="p", slot=f"tool:{n}", role="tool", owner="ada", waits=waits,
+                arguments='{"a": 1}', args_digest="d", deadline=1.5, created_at=float(n),
+            )
+            for n, (name, waits) in enumerate(names)
+        ]  # fmt: skip
+        await store.insert(rows)
+
+        async def listed(**fields: Any) -> list[str]:
+            found: list[str] = []
+            cursor: str | None = None
+            while True:
+                page = await store.waiting_calls(CallFilter(**fields), cursor=cursor, limit=1)
+                found += [row.id for row in page.items]
+                if (cursor := page.next) is None:
+                    return found
+
+        one, two, result, elsewhere = (row.id for row in rows)
+        assert await listed(thread=thread) == [one, two]
+        assert await listed(thread=thread, waits="result", owner="ada") == [result]
+        assert await listed(thread=other, owner="eve") == []
+        assert elsewhere in await listed(owner="ada")
+        decision = {"decision": "deny", "reason": "no"}
+        await store.amend(one, 1, {"waits": None, "decision": decision})
+        await store.amend(two, 1, {"status": "interrupted"})
+        assert await listed(thread=thread) == []
+        [kept] = await store.get([one])
+        assert (kept.decision, kept.arguments, kept.args_digest, kept.deadline) == (decision, '{"a": 1}', "d", 1.5)
 
     async def test_a_threads_record_is_made_once(self, store: Store) -> None:
         record = ThreadRecord(

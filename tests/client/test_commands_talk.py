@@ -36,7 +36,7 @@ async def shell(system: System) -> AsyncIterator[Shell]:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    async with serve(make_app(system.store, health, "test"), "127.0.0.1", port):
+    async with serve(make_app(system.store, system.threads, health, "test"), "127.0.0.1", port):
         yield Shell(system, port)
 
 

@@ -7,6 +7,7 @@ from typing import Any, cast
 import httpx
 
 from activities.ports import Store
+from client.threads import Threads
 from domain.listing import ThreadFilter
 from domain.messages import Page, ThreadRecord
 from gateway.app import make_app
@@ -27,7 +28,7 @@ async def health() -> dict[str, Any]:
 
 async def test_a_list_of_threads_is_asked_for_with_all_that_must_hold() -> None:
     store = AskedStore()
-    transport = httpx.ASGITransport(make_app(cast("Store", store), health, "test"))
+    transport = httpx.ASGITransport(make_app(cast("Store", store), cast("Threads", None), health, "test"))
     query = "tenant=t&owner=Ada%20L&agent=poet&status=failed&text=two%20words&cursor=c&limit=7"
     async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
         assert (await http.get(f"/api/threads?{query}")).status_code == 200

@@ -14,12 +14,15 @@ import json
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import structlog
 from temporalio.client import Client, WorkflowHistory
 
+from domain.agent import Agent
+from domain.approvals import ApprovalPolicy, Resolution
 from domain.prompts import Prompt, ReplyTo, ThreadStart
 from doubles.scripted_model import Reply, ToolCall
 from tests.server import ROLL_EARLY, dev_server
@@ -192,6 +195,38 @@ async def changed(system: System, thread: str) -> None:
         await system.threads.ask(thread, Prompt(id=f"after-{name}", content="Hm"))
 
 
+async def gated(system: System, thread: str) -> None:
+    """Calls that wait: approved, denied, past their deadline, of a tool that others run, rolled over, interrupted."""
+    calls = [ToolCall(name="refund", arguments={"amount": n}, id=f"c{n}") for n in (1, 2)]
+    calls += [ToolCall(name="measure", id="m"), ToolCall(name="look", id="l")]
+    system.model.script(
+        Reply(when="Refund", step=1, tool_calls=calls),
+        Reply(when="Pay", step=1, tool_calls=[ToolCall(name="pay", arguments={"amount": 3})]),
+        "Done.",
+    )
+    system.catalog._agents["cashier"] = replace(
+        system.catalog.agent("cashier"),
+        approvals=ApprovalPolicy(remind_s=0.1, notify=ReplyTo(workflow_id="nobody", within_s=0.1)),
+    )
+    policy = ApprovalPolicy(require=("pay",), deadline_s=0.2)
+    system.catalog._agents["strict"] = Agent("strict", tools=system.bench.tools(), approvals=policy)
+    handle = system.workflow(thread)
+    await system.submit(thread, "Refund!", id="a", agent="cashier")
+    waiting = {call["call_id"]: call for call in await system.waiting(thread, 3)}
+    await handle.signal("resolve", {"call_id": "c2", "decision": "deny", "reason": "no"})
+    await handle.signal("roll")
+    await system.waiting(thread, 2)
+    await system.threads.resolve(thread, Resolution(call_id="c1", decision="approve", digest=waiting["c1"]["digest"]))
+    await handle.signal("resolve", {"call_id": "m", "decision": "result", "result": 5})
+    await system.ended(thread, "a")
+    await system.submit(thread, "Pay!", id="b", agent="strict")
+    await system.ended(thread, "b")
+    await system.submit(thread, "Refund!", id="c", agent="cashier")
+    await system.waiting(thread, 3)
+    await system.threads.interrupt(thread)
+    await system.ended(thread, "c")
+
+
 async def asleep(system: System, thread: str) -> None:
     """It ends when nobody talks to it."""
     await system.ask(thread, "Hi", id="a", start=ThreadStart(idle_timeout_s=0.3))
@@ -227,6 +262,7 @@ KINDS: list[Record] = [
     asked,
     steered,
     changed,
+    gated,
     asleep,
     must_exist,
 ]

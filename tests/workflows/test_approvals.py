@@ -25,7 +25,7 @@ async def asked(system: System, thread: str, *calls: ToolCall, agent: str = "cas
     """A turn, with prompt `a`, whose calls wait; what the thread says of them."""
     system.model.script(Reply(tool_calls=list(calls), step=1), READS)
     await system.submit(thread, "Do it!", id="a", agent=agent)
-    return await system.waiting(thread, len(calls) if wait is None else wait)
+    return [] if wait == 0 else await system.waiting(thread, wait or len(calls))
 
 
 def strict(system: System, **policy: Any) -> None:
@@ -113,7 +113,7 @@ async def test_a_predicate_on_the_arguments_says_which_calls_wait(system: System
     await system.submit(thread, "Spend!", id="a", agent="cashier")
     [call] = await system.waiting(thread)
     assert call["arguments"] == '{"amount":500}'
-    await system.until(lambda: _ran(system, [("spend", 50)]))
+    await system.until(lambda: ran(system, [("spend", 50)]))
     await resolve(system, thread, call, "deny")
     await system.ended(thread, "a")
     assert system.bench.ran == [("spend", 50)]
@@ -133,7 +133,7 @@ async def test_several_calls_of_a_step_are_answered_one_by_one(system: System, t
     calls = [ToolCall(name="refund", arguments={"amount": n}, id=f"c{n}") for n in (1, 2, 3)]
     waiting = {call["call_id"]: call for call in await asked(system, thread, *calls)}
     assert (await resolve(system, thread, waiting["c2"])).left == 2
-    await system.until(lambda: _ran(system, [("refund", 2)]))
+    await system.until(lambda: ran(system, [("refund", 2)]))
     assert (await resolve(system, thread, waiting["c1"], "deny", reason="no")).left == 1
     assert [call["call_id"] for call in await system.waiting(thread)] == ["c3"]
     assert (await system.threads.turn(thread, "a")).status == "running"
@@ -145,7 +145,7 @@ async def test_several_calls_of_a_step_are_answered_one_by_one(system: System, t
 
 async def test_calls_that_need_nobody_run_while_another_waits(system: System, thread: str) -> None:
     [call] = await asked(system, thread, REFUND, ToolCall(name="look"), wait=1)
-    await system.until(lambda: _ran(system, [("look", "around")]))
+    await system.until(lambda: ran(system, [("look", "around")]))
     await resolve(system, thread, call)
     await system.ended(thread, "a")
 
@@ -254,10 +254,10 @@ async def test_people_are_told_of_a_call_reminded_and_others_called_in(system: S
 
 async def test_a_thread_continues_as_new_while_a_call_waits(system: System, thread: str) -> None:
     [call] = await asked(system, thread, REFUND, ToolCall(name="look"), wait=1)
-    await system.until(lambda: _ran(system, [("look", "around")]))
+    await system.until(lambda: ran(system, [("look", "around")]))
     for runs in (1, 2):
         await system.workflow(thread).signal("roll")
-        await system.until(partial(_rolled, system, thread, runs))
+        await system.until(partial(rolled, system, thread, runs))
     assert await system.waiting(thread) == [call]
     await resolve(system, thread, call)
     await system.ended(thread, "a")
@@ -279,7 +279,7 @@ async def test_a_terminated_thread_waits_again_for_what_was_not_decided(system: 
     first, second = (ToolCall(name="refund", arguments={"amount": n}, id=f"c{n}") for n in (1, 2))
     one, other = await asked(system, thread, first, second)
     await resolve(system, thread, one)
-    await system.until(lambda: _ran(system, [("refund", 1)]))
+    await system.until(lambda: ran(system, [("refund", 1)]))
     await system.until(lambda: _saved(system, thread, "Refunded 1."))
     await system.workflow(thread).terminate()
     await system.threads.ensure_running(thread)
@@ -379,11 +379,11 @@ async def updated(system: System, thread: str, wanted: dict[str, Any]) -> Any:
     return await system.workflow(thread).execute_update("resolve", wanted)
 
 
-async def _ran(system: System, what: list[tuple[str, Any]]) -> bool:
+async def ran(system: System, what: list[tuple[str, Any]]) -> bool:
     return system.bench.ran == what
 
 
-async def _rolled(system: System, thread: str, runs: int) -> bool:
+async def rolled(system: System, thread: str, runs: int) -> bool:
     return len(await system.runs(thread)) > runs
 
 
