@@ -88,6 +88,7 @@ class PlannedCall(Wire):
     effect: Effect = "write"  # the safe side, should it ever be missing
     timeout_s: float = 30.0
     offered: bool = True  # else the model called what it had not been given
+    queue: str = ""  # the task queue it runs on, if not the thread's
 
 
 # stop, length, content_filter …: the model's own words; tool_calls: `plan` comes next;
