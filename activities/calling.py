@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from activities.results import with_reader
 from activities.step import Step
 from domain.agent import Agent, Tool
 from domain.budgets import Ending, total_usage
@@ -24,7 +25,7 @@ CHOICES = ("auto", "required", "none")
 
 async def model_request(step: Step, history: Sequence[Message], budget_tokens: int) -> ModelRequest:
     """What the model is asked, within the budget. Raises: HookError."""
-    agent, choice = step.agent, "auto"
+    agent, choice = with_reader(step.agent, [*history, *step.running]), "auto"
     instructions = _with_note(agent.instructions, step.ending)
     budget_tokens -= text_tokens(json.dumps([_schema(tool) for tool in agent.tools]))
     messages = build_context(instructions, history, step.running, budget_tokens)
@@ -115,4 +116,4 @@ def _with_note(instructions: str | Sequence[str], ending: Ending | None) -> list
 
 def _schema(tool: Tool) -> dict[str, Any]:
     function = {"name": tool.name, "description": tool.description, "parameters": tool.parameters}
-    return {"type": "function", "function": function}
+    return {"type": "function", "function": function | ({"strict": True} if tool.strict else {})}

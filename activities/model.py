@@ -19,7 +19,7 @@ from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
-from activities.rows import answer_row, held, joined_changes, prompt_row
+from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.step import Step
 from activities.streaming import AnswerStream
 from domain import ids
@@ -66,9 +66,9 @@ class ModelActivities:
     async def call_model(self, request: StepRequest) -> StepResult:
         """One model call and its records. Returns the final answer of an earlier attempt if there is one."""
         with translated():
-            agent = self._catalog.agent(request.agent)
             async with Lease.of_activity() as lease:
                 record = await self._store.get_thread(request.thread)
+                agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
                 step = Step(request, agent, fence(request.epoch, request.step, activity.info().attempt), lease, record)
                 try:
                     return await until_stopped(self._work(step))
@@ -193,10 +193,11 @@ class ModelActivities:
         planned |= {row_id for answer in answers for row_id in answer.joined} | set(step.joined)
         known = {answer.id for answer in answers}
         results = await self._all(sorted((planned | set(step.request.expect)) - known))
-        return sorted([*answers, *results], key=lambda row: row.seq)
+        said = await self._all([row_id for row in results for row_id in row.said])
+        return sorted([*answers, *results, *said], key=lambda row: row.seq)
 
     async def _all(self, wanted: list[str]) -> list[Message]:
-        rows = await self._store.get(wanted)
+        rows = await self._store.get(wanted) if wanted else []
         if len(rows) < len(wanted):
             raise NotVisibleYetError(f"{len(wanted) - len(rows)} of {len(wanted)} messages of the turn do not show yet")
         return rows

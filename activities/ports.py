@@ -10,6 +10,7 @@ from domain.events import Event, EventKind
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, TextDelta
+from domain.tooling import Asker
 
 
 class Store(Protocol):
@@ -88,6 +89,16 @@ class EventLog(Protocol):
         """Events as they come, for ever; a `snapshot` first unless `after` can be continued without a gap."""
 
 
+class Blobs(Protocol):
+    """What is too large for a row, by the hash of its content."""
+
+    async def put(self, content: bytes) -> str:
+        """Keep it; return its name, the same for the same content. Raises: OSError, UnavailableError."""
+
+    async def get(self, ref: str) -> bytes | None:
+        """Returns None if nothing of that name is kept."""
+
+
 class ChatModel(Protocol):
     """A chat model behind an OpenAI-compatible endpoint."""
 
@@ -105,8 +116,11 @@ class Catalog(Protocol):
     def default(self) -> str:
         """The agent of threads that name none."""
 
-    def agent(self, name: str) -> Agent:
-        """Raises: UnknownAgentError if there is none of that name."""
+    async def agent(self, name: str, asker: Asker | None = None) -> Agent:
+        """The agent as it is for whoever asks.
+
+        Raises: UnknownAgentError if there is none of that name; HookError if it cannot be built.
+        """
 
     def names(self) -> list[str]: ...
 

@@ -10,6 +10,7 @@ from domain.errors import SupersededError
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt, Refusal
 from domain.steps import StepRequest, ToolRequest
+from domain.tooling import MAX_SAID, Asker
 
 
 def prompt_row(thread: str, prompt: Prompt, record: ThreadRecord | None, now: float, place: int = 0) -> Message:
@@ -100,6 +101,35 @@ def tool_row(request: ToolRequest, attempt: int, record: ThreadRecord | None, no
         agent=request.agent,
     )
     return _stamped(row, record, now)
+
+
+def said_row(
+    request: ToolRequest, number: int, text: str, attempt: int, record: ThreadRecord | None, now: float
+) -> Message:
+    """A message that a tool saves while it runs. It stands behind all results of the step, by call."""
+    slot = f"said:{request.index}:{number}"
+    place = min(request.index * MAX_SAID + number, ids.JOINED_ORDINAL - ids.SAID_ORDINAL - 1)
+    row = Message(
+        id=ids.message_id(request.thread, request.prompt_id, slot, branch=request.branch, step=request.step),
+        thread=request.thread,
+        prompt_id=request.prompt_id,
+        slot=slot,
+        role="assistant",
+        status="complete",
+        turn=request.turn,
+        branch=request.branch,
+        step=request.step,
+        seq=ids.seq(request.turn, request.step, ids.SAID_ORDINAL + place),
+        attempt=attempt,
+        text=text,
+        name=request.call.tool,
+        agent=request.agent,
+    )
+    return _stamped(row, record, now)
+
+
+def asker_of(thread: str, record: ThreadRecord | None) -> Asker:
+    return Asker(thread, record.tenant, record.owner, record.metadata) if record else Asker(thread)
 
 
 def held(row: Message | None, attempt: int) -> Message:

@@ -103,4 +103,6 @@ def _planned(offered: Sequence[Tool], call: ToolCall) -> PlannedCall:
     tool = next((tool for tool in offered if tool.name == call.name), None)
     if tool is None:  # run_tool tells the model so
         return PlannedCall(call_id=call.call_id, tool=preview(call.name, 64), effect="read", offered=False)
-    return PlannedCall(call_id=call.call_id, tool=tool.name, effect=tool.effect, timeout_s=tool.timeout_s)
+    return PlannedCall(
+        call_id=call.call_id, tool=tool.name, effect=tool.effect, timeout_s=tool.timeout_s, queue=tool.queue or ""
+    )

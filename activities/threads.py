@@ -10,10 +10,10 @@ from temporalio import activity
 
 from activities.failures import translated
 from activities.ports import Catalog, Store
-from activities.rows import prompt_row
+from activities.rows import asker_of, prompt_row
 from domain import ids
 from domain.content import parts_of, text_of
-from domain.errors import UnknownAgentError
+from domain.errors import HookError, UnknownAgentError
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Mode
 from domain.rebuild import last_ended, rebuild, report_of
@@ -54,14 +54,14 @@ class ThreadActivities:
             lost = await self._never_saved(request.thread, checkpoint)
             ended = await self._reports(last_ended(recent))
             state = rebuild(checkpoint, record, recent, unended, lost, ended)
-            state.note_busy_mode(state.agent, self._busy_mode(state.agent))
+            state.note_busy_mode(state.agent, await self._busy_mode(state.agent, record))
             log.info("thread.opened", thread=request.thread, epoch=record.epoch, unended=len(unended) + len(lost))
             return Opened(state=state.carried(), new=record.epoch == 1)
 
-    def _busy_mode(self, agent: str) -> Mode:
+    async def _busy_mode(self, agent: str, record: ThreadRecord) -> Mode:
         try:
-            return self._catalog.agent(agent).busy_mode
-        except UnknownAgentError:  # its prompts fail, saying so
+            return (await self._catalog.agent(agent, asker_of(record.thread, record))).busy_mode
+        except (UnknownAgentError, HookError):  # its prompts fail, saying so
             return "queue"
 
     async def _refused(self, request: OpenRequest) -> Opened | None:

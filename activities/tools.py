@@ -2,7 +2,7 @@
 
 A call's result is saved once. A `write` tool never runs twice for one call: an attempt that finds that an earlier one
 had begun tells the model that the outcome is unknown. Whatever goes wrong in a tool becomes a result that the model
-reads; only the store's own failures are retried.
+reads; only the store's own failures are retried, and what a tool that may be repeated asks to be tried again.
 """
 
 from __future__ import annotations
@@ -12,39 +12,64 @@ import inspect
 import json
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import structlog
-from pydantic_core import to_jsonable_python
 from temporalio import activity
 
-from activities.failures import translated
+from activities.decided import decided_changes, outcome_of, resolution_of
+from activities.failures import retry_delay, translated
+from activities.invoking import invoke
 from activities.lease import Lease, interrupted
-from activities.ports import Catalog, EventLog, Store
-from activities.rows import held, tool_row, tool_row_id
+from activities.ports import Blobs, Catalog, EventLog, Store
+from activities.results import READ_RESULT, READER, Outcome, Results, as_text
+from activities.rows import asker_of, held, said_row, tool_row, tool_row_id
+from activities.speaking import CallLine
 from domain import ids
-from domain.agent import Tool
-from domain.approvals import Resolution
-from domain.errors import NotVisibleYetError, SupersededError
-from domain.messages import Message, ToolCall, mend_text
+from domain.agent import Agent, Tool
+from domain.errors import NotVisibleYetError, SupersededError, ToolError, ToolFailedError
+from domain.messages import Message, ThreadRecord, ToolCall
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
+from domain.tooling import ToolContext
 
-MAX_TRIES = 3  # of a tool that may be repeated
-MAX_RESULT_CHARS = 100_000
-DECIDED = {"deny": "denied", "error": "failed"}  # the status of a call that was not run
+MAX_TRIES = 3  # of a tool that may be repeated, each ended by the loss of its worker
+MAX_RESULT_CHARS = 20_000  # of what is said instead of a result
 
 log = structlog.get_logger()
 
 
+@dataclass
+class Call:
+    """One attempt of one call, which holds the result's row unless that is final."""
+
+    request: ToolRequest
+    attempt: int  # fence
+    lease: Lease
+    record: ThreadRecord | None  # of the thread
+    prompt: Message | None
+    arguments: str  # as the model wrote them
+    row: Message  # the result's
+    begun_before: bool  # by an earlier attempt
+
+
 class ToolActivities:
-    """Tool calls over the ports it is given."""
+    """Tool calls over the ports it is given. Without `blobs`, long results are cut."""
 
     def __init__(
-        self, store: Store, events: EventLog, catalog: Catalog, *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        events: EventLog,
+        catalog: Catalog,
+        blobs: Blobs | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._events = events
         self._catalog = catalog
+        self._results = Results(store, blobs)
         self._clock = clock
 
     @activity.defn(name="run_tool")
@@ -61,122 +86,199 @@ class ToolActivities:
                     return ToolResult(message_id=tool_row_id(request), status="interrupted")
 
     async def _run(self, request: ToolRequest, lease: Lease) -> ToolResult:
-        attempt = fence(request.epoch, request.step, activity.info().attempt)
-        arguments = await self._arguments(request)  # before the row that says that the call has begun
-        row, begun_before = await self._claim(request, attempt)
+        call = await self._claim(request, lease)
+        row = call.row
         if not row.final:
-            decided = resolution_of(row)
             lease.check()
-            if decided is not None and decided.decision != "approve":
-                text, status = as_text(decided.result), "complete"
-                if decided.decision != "result":
-                    text, status = f"The call {decided.sentence()}", DECIDED[decided.decision]
-            else:
-                await self._publish(request, "tool.started", row)
-                if decided is not None and decided.arguments is not None:
-                    arguments = json.dumps(decided.arguments, ensure_ascii=False)
-                text, failed = await self._outcome(request, arguments, begun_before)
-                status = "failed" if failed else "complete"
+            outcome, limit = await self._decided(call) or await self._outcome(call)
             lease.check()
-            row = await self._save(request, row.id, attempt, text, status)
+            row = await self._save(call, outcome, limit)
         return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
 
-    async def _claim(self, request: ToolRequest, attempt: int) -> tuple[Message, bool]:
-        """The result's row, held by this attempt unless final, and whether an earlier attempt had begun the call."""
+    async def _claim(self, request: ToolRequest, lease: Lease) -> Call:
+        """The call, its row held by this attempt unless final."""
+        attempt = fence(request.epoch, request.step, activity.info().attempt)
+        arguments, prompt = await self._asked(request)  # before the row that says that the call has begun
         row_id = tool_row_id(request)
         before = await self._store.get([row_id])
         record = await self._store.get_thread(request.thread)
         await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
-        waited = found.waits is not None
-        changes: dict[str, Any] = {"updated_at": self._clock()}
-        if waited and request.resolution is not None:
-            changes |= {"waits": None, "decision": request.resolution.model_dump(mode="json")}
+        decision = {} if found.waits is None or request.resolution is None else decided_changes(request.resolution)
+        changes = {"updated_at": self._clock()} | decision
         row = held(await self._store.amend(row_id, attempt, changes), attempt)
-        if waited and not row.final and request.resolution is not None:
-            await self._tell_resolved(request, row, request.resolution)
-        return row, not waited and (bool(before) or found.attempt != attempt)
+        begun_before = found.waits is None and (bool(before) or found.attempt != attempt)
+        call = Call(request, attempt, lease, record, prompt, arguments, row, begun_before)
+        if decision and not row.final:
+            await self._tell_resolved(call)
+        return call
 
-    async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:
-        """What the model reads, and whether it is a failure."""
-        agent = self._catalog.agent(request.agent)
-        tool = agent.tool(request.call.tool)
+    async def _asked(self, request: ToolRequest) -> tuple[str, Message | None]:
+        """The JSON text the model wrote, and the turn's prompt.
+
+        Raises: NotVisibleYetError if the answer that planned the call does not show.
+        """
+        answer = ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
+        prompt = ids.message_id(request.thread, request.prompt_id, "prompt")
+        rows = {row.id: row for row in await self._store.get([answer, prompt])}
+        calls: list[ToolCall] = rows[answer].tool_calls if answer in rows else []
+        if request.index >= len(calls):
+            raise NotVisibleYetError(f"the answer that planned call {request.call.call_id} does not show yet")
+        return calls[request.index].arguments, rows.get(prompt)
+
+    async def _decided(self, call: Call) -> tuple[Outcome, int] | None:
+        """What came of a call without its being run, since somebody has decided about it; else it begins now."""
+        decision = resolution_of(call.row)
+        if decision is not None and (outcome := outcome_of(decision)) is not None:
+            return outcome, MAX_RESULT_CHARS
+        if decision is not None and decision.arguments is not None:
+            call.arguments = json.dumps(decision.arguments, ensure_ascii=False)
+        await self._publish(call, "tool.started", status=call.row.status)
+        return None
+
+    async def _outcome(self, call: Call) -> tuple[Outcome, int]:
+        """What came of the call, and how many characters of it the model may read."""
+        request = call.request
+        agent = await self._catalog.agent(request.agent, asker_of(request.thread, call.record))
+        tool = agent.tool(request.call.tool) or (READER if request.call.tool == READ_RESULT else None)
         if tool is None:
             known = ", ".join(t.name for t in agent.tools) or "none"
-            return f"There is no tool {request.call.tool!r}. The tools are: {known}.", True
-        if not request.call.offered:
-            return f"The tool {request.call.tool!r} cannot be used now. Use only the tools that you were given.", True
-        if begun_before and "write" in (tool.effect, request.call.effect):
-            return "The outcome is unknown: the worker was lost while the tool ran. It was not repeated.", True
-        if begun_before and activity.info().attempt > MAX_TRIES:
-            return f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost.", True
-        return await self._call(tool, arguments)
+            return _failed(f"There is no tool {request.call.tool!r}. The tools are: {known}."), MAX_RESULT_CHARS
+        return self._refused(call, tool) or await self._call(call, agent, tool), tool.max_result_chars
 
-    async def _arguments(self, request: ToolRequest) -> str:
-        """The JSON text the model wrote. Raises: NotVisibleYetError if the answer that planned it does not show."""
-        answer = ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
-        for row in await self._store.get([answer]):
-            calls: list[ToolCall] = row.tool_calls
-            if request.index < len(calls):
-                return calls[request.index].arguments
-        raise NotVisibleYetError(f"the answer that planned call {request.call.call_id} does not show yet")
+    @staticmethod
+    def _refused(call: Call, tool: Tool) -> Outcome | None:
+        """Why the tool is not run."""
+        if not call.request.call.offered:
+            return _failed(f"The tool {tool.name!r} cannot be used now. Use only the tools that you were given.")
+        if call.begun_before and _writes(call, tool):
+            return _failed("The outcome is unknown: the worker was lost while the tool ran. It was not repeated.")
+        if call.begun_before and activity.info().attempt - call.row.failures > MAX_TRIES:
+            return _failed(f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost.")
+        return None
 
-    async def _call(self, tool: Tool, arguments: str) -> tuple[str, bool]:
+    async def _call(self, call: Call, agent: Agent, tool: Tool) -> Outcome:
+        """Raises: ToolFailedError if it is to be tried again."""
         try:
-            values = tool.parse(arguments)
+            values = tool.parse(call.arguments)
         except ValueError as error:
-            return f"Invalid arguments: {error}", True
+            return _failed(f"Invalid arguments: {error}")
         limit = asyncio.timeout(tool.timeout_s)
         try:
             async with limit:
-                return as_text(await self._invoke(tool, values)), False
+                return await self._invoke(call, agent, tool, values)
+        except ToolError as error:
+            return _failed(str(error))
+        except SupersededError:  # while it said something: another attempt has its place
+            raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
+            why = f"The tool failed: {type(error).__name__}: {error}"
             if limit.expired():
                 unknown = " The outcome is unknown: it may still happen." if tool.effect == "write" else ""
-                return f"The tool did not finish within {tool.timeout_s:g} s.{unknown}", True
+                why = f"The tool did not finish within {tool.timeout_s:g} s.{unknown}"
             log.warning("tool.failed", tool=tool.name, error=repr(error))
-            return f"The tool failed: {type(error).__name__}: {error}", True
+            await self._try_again(call, tool, why)
+            return _failed(why)
 
-    async def _invoke(self, tool: Tool, values: dict[str, Any]) -> object:
-        if inspect.iscoroutinefunction(tool.function):
-            return await tool.function(**values)
-        return await asyncio.to_thread(tool.function, **values)
+    async def _try_again(self, call: Call, tool: Tool, why: str) -> None:
+        """Raises: ToolFailedError unless it was tried as often as it may be."""
+        failures = call.row.failures + 1
+        if failures > tool.retries or _writes(call, tool):
+            return
+        call.lease.check()
+        held(await self._store.amend(call.row.id, call.attempt, {"failures": failures}), call.attempt)
+        failed = ToolFailedError(why)
+        await self._publish(call, "tool.retrying", error=why[:1_000], retry_in_s=round(retry_delay(failed), 1))
+        raise failed
 
-    async def _save(self, request: ToolRequest, row_id: str, attempt: int, text: str, status: str) -> Message:
-        changes = {"status": status, "text": _cut(mend_text(text)), "updated_at": self._clock()}
-        row = await self._store.amend(row_id, attempt, changes)
+    async def _invoke(self, call: Call, agent: Agent, tool: Tool, values: dict[str, Any]) -> Outcome:
+        if tool is READER:
+            return Outcome(await self._results.read(call.request.thread, **values))
+        async with CallLine(partial(self._publish, call, "tool.progress"), partial(self._say, call)) as line:
+            if tool.context is not None:
+                values |= {tool.context: await self._context(call, agent, tool, line)}
+            value = await invoke(tool, values, lambda value: line.so_far(_text(tool, value)))
+        return _finished(tool, value)
+
+    async def _context(self, call: Call, agent: Agent, tool: Tool, line: CallLine) -> ToolContext[Any]:
+        request, record, prompt = call.request, call.record, call.prompt
+        deps = agent.deps
+        if callable(deps):
+            deps = deps(asker_of(request.thread, record))
+            deps = await deps if inspect.isawaitable(deps) else deps
+        return ToolContext(
+            deps=deps,
+            thread=request.thread,
+            tenant=record.tenant if record else "",
+            owner=record.owner if record else "",
+            author=prompt.author if prompt else None,
+            metadata=prompt.metadata if prompt else {},
+            turn=request.turn,
+            step=request.step,
+            agent=agent.name,
+            tool=tool.name,
+            key=call.row.id,
+            call_id=request.call.call_id,
+            attempt=activity.info().attempt,
+            line=line,
+        )
+
+    async def _say(self, call: Call, number: int, text: str) -> str:
+        """Save what a tool says; the result's row names it, for the later steps of the turn to see."""
+        call.lease.check()
+        row = said_row(call.request, number, text, call.attempt, call.record, self._clock())
+        await self._store.insert([row])
+        said = call.row.said if row.id in call.row.said else [*call.row.said, row.id]
+        call.row = held(await self._store.amend(call.row.id, call.attempt, {"said": said}), call.attempt)
+        place = {"message_id": row.id, "attempt": call.attempt, "turn": row.turn, "step": row.step, "agent": row.agent}
+        thread = call.request.thread
+        await self._events.publish(thread, "message.started", place)
+        await self._events.publish(thread, "message.delta", place | {"text": text})
+        await self._events.publish(thread, "message.finished", place | {"status": row.status, "finish": "said"})
+        return row.id
+
+    async def _save(self, call: Call, outcome: Outcome, limit: int) -> Message:
+        fields = await self._results.fields(outcome, call.row.id, limit)
+        status = outcome.status or ("failed" if outcome.failed else "complete")
+        changes = fields | {"status": status, "updated_at": self._clock()}
+        row = await self._store.amend(call.row.id, call.attempt, changes)
         if row is None or not row.final:
             raise SupersededError("a later attempt of this call holds its row")
-        if row.attempt == attempt:
-            log.info("tool.finished", message_id=row.id, tool=row.name, status=row.status, attempt=attempt_of(attempt))
-            await self._publish(request, "tool.finished", row)
+        if row.attempt == call.attempt:
+            log.info(
+                "tool.finished", message_id=row.id, tool=row.name, status=row.status, attempt=attempt_of(row.attempt)
+            )
+            await self._publish(call, "tool.finished", status=row.status)
         return row
 
-    async def _tell_resolved(self, request: ToolRequest, row: Message, decided: Resolution) -> None:
-        log.info("call.resolved", message_id=row.id, tool=row.name, decision=decided.decision, by=decided.by)
-        data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn}
-        told = decided.model_dump(mode="json", include={"decision", "by", "reason"})
-        await self._events.publish(request.thread, "tool.resolved", data | told)
+    async def _tell_resolved(self, call: Call) -> None:
+        told = {name: (call.row.decision or {}).get(name) for name in ("decision", "by", "reason")}
+        log.info("call.resolved", message_id=call.row.id, tool=call.row.name, decision=told["decision"], by=told["by"])
+        await self._publish(call, "tool.resolved", told)
 
-    async def _publish(self, request: ToolRequest, kind: Any, row: Message) -> None:
-        data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn, "status": row.status}
-        await self._events.publish(request.thread, kind, data)
-
-
-def resolution_of(row: Message) -> Resolution | None:
-    """What was decided about a call that waited."""
-    return None if row.decision is None else Resolution.model_validate(row.decision)
+    async def _publish(self, call: Call, kind: Any, more: dict[str, Any] | None = None, /, **data: Any) -> None:
+        row = call.row
+        place = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn}
+        if kind != "tool.finished":
+            place["attempt"] = call.attempt
+        await self._events.publish(call.request.thread, kind, place | data | (more or {}))
 
 
-def _cut(text: str) -> str:
-    """A result that the model can take; what is missing is said."""
-    if len(text) <= MAX_RESULT_CHARS:
-        return text
-    return f"{text[:MAX_RESULT_CHARS]}\n[cut: {MAX_RESULT_CHARS} of {len(text)} characters]"
+def _writes(call: Call, tool: Tool) -> bool:
+    """Also if it did when the call was planned: a user may edit a tool meanwhile."""
+    return "write" in (tool.effect, call.request.call.effect)
 
 
-def as_text(value: object) -> str:
-    """A tool's return value as the model reads it: text as it is, anything else as JSON."""
-    if isinstance(value, str):
-        return value
-    return json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+def _failed(text: str) -> Outcome:
+    return Outcome(text, failed=True)
+
+
+def _finished(tool: Tool, value: Any) -> Outcome:
+    """Raises: ValueError if the result is not what the tool says of it."""
+    checked = tool.check(value) if tool.check is not None else value
+    text = _text(tool, checked)
+    return Outcome(text, output=as_text(checked) if tool.to_model is not None else None)
+
+
+def _text(tool: Tool, value: Any) -> str:
+    return str(tool.to_model(value)) if tool.to_model is not None else as_text(value)

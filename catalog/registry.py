@@ -1,21 +1,26 @@
-"""Finds the agents a user has defined: every `Agent` at the top of a module in catalog/agents/."""
+"""The agents a user has defined, by name."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
+import asyncio
+import inspect
+from collections.abc import Sequence
+from dataclasses import replace
 
-import catalog.agents
-from domain.agent import Agent
-from domain.errors import SetupError, UnknownAgentError
+from domain.agent import Agent, AgentFactory
+from domain.errors import HookError, SetupError, UnknownAgentError
+from domain.messages import mend_text, preview
+from domain.tooling import Asker
+
+BUILD_S = 30.0
 
 
 class Registry:
     """activities.ports.Catalog over a set of agents."""
 
-    def __init__(self, agents: list[Agent], default: str) -> None:
+    def __init__(self, agents: Sequence[Agent | AgentFactory], default: str) -> None:
         """Raises: SetupError if two agents have one name, or the default is none of them."""
-        self._agents: dict[str, Agent] = {}
+        self._agents: dict[str, Agent | AgentFactory] = {}
         for agent in agents:
             if agent.name in self._agents:
                 raise SetupError(f"two agents are named {agent.name!r}: rename one of them in catalog/agents/")
@@ -28,20 +33,41 @@ class Registry:
     def default(self) -> str:
         return self._default
 
-    def agent(self, name: str) -> Agent:
-        try:
-            return self._agents[name]
-        except KeyError:
-            raise UnknownAgentError(f"there is no agent {name!r}; the agents are: {', '.join(self.names())}") from None
+    async def agent(self, name: str, asker: Asker | None = None) -> Agent:
+        found = self._agents.get(name)
+        if found is None:
+            raise UnknownAgentError(f"there is no agent {name!r}; the agents are: {', '.join(self.names())}")
+        return found if isinstance(found, Agent) else await _built(found, asker or Asker())
 
     def names(self) -> list[str]:
         return sorted(self._agents)
 
+    def ready_made(self) -> list[Agent]:
+        """Those that are the same for everybody."""
+        return [agent for agent in self._agents.values() if isinstance(agent, Agent)]
 
-def discover(default: str) -> Registry:
-    """The agents of catalog/agents/."""
-    modules = (
-        importlib.import_module(f"catalog.agents.{info.name}") for info in pkgutil.iter_modules(catalog.agents.__path__)
-    )
-    agents = [value for module in modules for value in vars(module).values() if isinstance(value, Agent)]
-    return Registry(list({id(agent): agent for agent in agents}.values()), default)
+
+async def _built(factory: AgentFactory, asker: Asker) -> Agent:
+    """Raises: HookError."""
+    limit = asyncio.timeout(BUILD_S)
+    try:
+        async with limit:
+            made = await _build(factory, asker)
+    except (Exception, SystemExit) as error:
+        if limit.expired():
+            raise _error(factory, f"did not finish within {BUILD_S:g} s") from error
+        raise _error(factory, f"failed: {type(error).__name__}: {error}") from error
+    if not isinstance(made, Agent):
+        raise _error(factory, f"returned a {type(made).__name__}; return an Agent")
+    return replace(made, name=factory.name)
+
+
+async def _build(factory: AgentFactory, asker: Asker) -> object:
+    if inspect.iscoroutinefunction(factory.build):
+        return await factory.build(asker)
+    made = await asyncio.to_thread(factory.build, asker)
+    return await made if inspect.isawaitable(made) else made
+
+
+def _error(factory: AgentFactory, what: str) -> HookError:
+    return HookError(f"The build of agent {factory.name!r} {preview(mend_text(what))}")

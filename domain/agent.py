@@ -12,6 +12,7 @@ from domain.approvals import ApprovalPolicy
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
 from domain.prompts import Mode, PromptOptions
+from domain.tooling import Asker
 
 Effect = Literal["read", "idempotent", "write"]
 NeedsApproval = Callable[[dict[str, Any]], bool | Awaitable[bool]]  # from the arguments of a call
@@ -19,6 +20,8 @@ NeedsApproval = Callable[[dict[str, Any]], bool | Awaitable[bool]]  # from the a
 NAME, AGENT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LONGEST_TOOL_S = LONGEST_TURN_S = 86_400.0
 MOST_RECENT = 1_000  # messages
+MOST_RETRIES = 20
+LEAST_RESULT_CHARS, MOST_RESULT_CHARS = 500, 1_000_000
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,14 @@ class Tool:
     never run twice for one call. `parameters` is the JSON schema of the arguments object, `parse` turns the model's
     JSON text into keyword arguments. Raises: ValueError from `parse` with a sentence that the model can act on.
 
-    `outside`: somebody else runs it, not `function`, and its call waits until they give the result. `needs_approval`: a call waits
-    until somebody approves it; a function of the arguments says of which. If that raises, the call waits.
+    `function` is sync, async, or a generator of either kind, of which each value is told to live readers and the last is
+    the result. It is called with a ToolContext as the argument that `context` names. `output_schema` is the JSON schema
+    of its result, which `check` returns as it should be, or raises ValueError; `to_model` makes the text of it that the
+    model reads. A call that raises or takes too long is tried `retries` times more. `queue` is the task queue whose
+    workers run it. Of a result longer than `max_result_chars` the model reads the ends, and the rest on demand.
+
+    `outside`: somebody else runs it, not `function`, and its call waits until they give the result. `needs_approval`: a
+    call waits until somebody approves it; a function of the arguments says of which. If that raises, the call waits.
     """
 
     name: str
@@ -40,18 +49,36 @@ class Tool:
     function: Callable[..., Any]
     effect: Effect = "write"
     timeout_s: float = 30.0
+    context: str | None = None
+    strict: bool = False  # the provider holds the model to the schema, which must then require every argument
+    output_schema: dict[str, Any] | None = None
+    check: Callable[[Any], Any] | None = None
+    to_model: Callable[[Any], str] | None = None
+    retries: int = 0
+    queue: str | None = None
+    max_result_chars: int = 20_000
     needs_approval: bool | NeedsApproval = False
     outside: bool = False
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
             raise ValueError(f"tool {self.name!r}: a name is 1 to 64 letters, digits, _ and -")
+        for problem in self._problems():
+            raise ValueError(f"tool {self.name!r}: {problem}")
+
+    def _problems(self) -> Iterator[str]:
         if not 0 < self.timeout_s <= LONGEST_TOOL_S:
-            raise ValueError(
-                f"tool {self.name!r}: timeout_s must be above 0 and at most {LONGEST_TOOL_S:g}, not {self.timeout_s}"
-            )
+            yield f"timeout_s must be above 0 and at most {LONGEST_TOOL_S:g}, not {self.timeout_s}"
+        if self.effect not in get_args(Effect):
+            yield f"effect must be one of {', '.join(get_args(Effect))}, not {self.effect!r}"
+        yield from _out_of("retries", self.retries, 0, MOST_RETRIES)
+        if self.retries and self.effect == "write":
+            yield 'a tool that writes is never run twice for one call: set retries=0, or effect="idempotent" if it may be'
+        if self.queue is not None and not 1 <= len(self.queue.strip()) <= 200:
+            yield f"queue is the name of a task queue, 1 to 200 characters, not {self.queue!r}"
+        yield from _out_of("max_result_chars", self.max_result_chars, LEAST_RESULT_CHARS, MOST_RESULT_CHARS)
         if self.outside and self.needs_approval:
-            raise ValueError(f"tool {self.name!r}: a tool that others run needs no approval; whoever runs it decides")
+            yield "a tool that others run needs no approval; whoever runs it decides"
 
 
 @dataclass(frozen=True)
@@ -63,7 +90,8 @@ class Agent:
     Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
     last. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
-    turn fails. `approvals` says which calls wait for somebody, and how long.
+    turn fails. `approvals` says which calls wait for somebody, and how long. `deps` reaches every tool as ToolContext.deps: as it is,
+    or what it returns if it is a function, sync or async, of the Asker.
     """
 
     name: str
@@ -81,6 +109,7 @@ class Agent:
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
+    deps: Any = None
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -104,6 +133,10 @@ class Agent:
     def _problems(self) -> Iterator[str]:
         if not (isinstance(self.instructions, str) or all(isinstance(text, str) for text in self.instructions)):
             yield "instructions are a text or a list of texts"
+        given: Sequence[object] = self.tools
+        if strangers := [tool for tool in given if not isinstance(tool, Tool)]:
+            yield f"tools are made by @tool(), or found by catalog.installed.tool(name); {strangers[0]!r} is neither"
+            return
         names = [tool.name for tool in self.tools]
         if len(names) != len(set(names)):
             yield "two tools have the same name"
@@ -115,6 +148,23 @@ class Agent:
         yield from _out_of("max_seconds", self.max_seconds, 0.001, LONGEST_TURN_S)
         yield from _out_of("max_repeats", self.max_repeats, 2, 10**6)
         yield from _out_of("max_failing_steps", self.max_failing_steps, 1, ids.MAX_STEPS)
+
+
+@dataclass(frozen=True)
+class AgentFactory:
+    """An agent made for whoever asks: `build`, sync or async, is called for each model call and each tool call.
+
+    The agent it returns is named `name`, whatever it says itself. If it raises, returns something else or takes longer
+    than 30 s, the turn fails.
+    """
+
+    name: str
+    build: Callable[[Asker], Agent | Awaitable[Agent]]
+    description: str = ""
+
+    def __post_init__(self) -> None:
+        if not AGENT_NAME.fullmatch(self.name):
+            raise ValueError(f"agent {self.name!r}: a name is 1 to 64 letters, digits, _, . and -")
 
 
 def with_options(agent: Agent, options: PromptOptions) -> Agent:

@@ -10,7 +10,9 @@ EverthreadError
 │   ├── UnknownCallError         no tool call of that id waits on the thread, or not with these arguments
 │   └── ResolvedAlreadyError     the tool call was decided before
 ├── UnknownAgentError            no agent of that name in the catalog
-├── HookError                    the prepare_step of an agent raised, or returned what cannot be used
+├── HookError                    the prepare_step of an agent, or what builds it, raised or returned what cannot be used
+├── ToolError                    a tool could not do it; raised by tools, in words that the model reads as they are
+├── ToolFailedError              a tool failed and is to be tried again
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
 │   │   ├── ContextTooLongError  the model cannot take so much at once
@@ -71,7 +73,15 @@ class UnknownAgentError(EverthreadError):
 
 
 class HookError(EverthreadError):
-    """The `prepare_step` of an agent raised, or returned what cannot be used; the text names both."""
+    """The `prepare_step` of an agent, or what builds it, raised or returned what cannot be used; the text names both."""
+
+
+class ToolError(EverthreadError):
+    """A tool could not do what it was asked, and trying again would not help: the model reads the text as it is."""
+
+
+class ToolFailedError(EverthreadError):
+    """A tool failed and is to be tried again."""
 
 
 class ModelError(EverthreadError):

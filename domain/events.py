@@ -22,6 +22,8 @@ EventKind = Literal[
     "tool.waiting",  # data: message_id, call_id, tool, turn, waits (approval or result), arguments, digest, deadline
     "tool.resolved",  # data: message_id, call_id, tool, turn, decision, by, reason
     "tool.started",  # data: message_id, call_id, tool, turn
+    "tool.progress",  # data: message_id, call_id, tool, turn, attempt, and some of message, fraction, data, result (so far)
+    "tool.retrying",  # data: message_id, call_id, tool, turn, attempt, error, retry_in_s
     "tool.finished",  # data: message_id, call_id, tool, turn, status
     "turn.finished",  # data: turn, prompt_id, status, message_id, error
     "prompt.refused",  # data: prompt_id, error

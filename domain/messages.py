@@ -66,6 +66,10 @@ class Message(BaseModel):
     tool_calls: list[ToolCall] = Field(default_factory=list)
     call_id: str | None = None  # of a tool's result
     name: str | None = None  # of the tool
+    said: list[str] = Field(default_factory=list)  # of a result: the ids of the messages that the tool saved meanwhile
+    failures: int = 0  # of a result: how often the tool has failed and is tried again
+    blob: dict[str, Any] | None = None  # of a result too long for the model, kept whole elsewhere: {ref, chars}
+    output: str | None = None  # of a result whose text was made for the model: the result itself, as JSON
     author: str | None = None
     agent: str | None = None
     model: str | None = None

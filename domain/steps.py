@@ -89,6 +89,7 @@ class PlannedCall(Wire):
     effect: Effect = "write"  # the safe side, should it ever be missing
     timeout_s: float = 30.0
     offered: bool = True  # else the model called what it had not been given
+    queue: str = ""  # the task queue it runs on, if not the thread's
     gate: Gate | None = None  # why it is not run at once
 
 

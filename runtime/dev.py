@@ -21,7 +21,6 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from adapters.streams_memory import MemoryEvents
-from catalog.registry import discover
 from client.reading import ThreadReader
 from client.threads import Threads
 from domain.errors import EverthreadError, SetupError
@@ -88,7 +87,7 @@ def main(options: Options) -> int:
 
 async def _run(options: Options, settings: Settings) -> None:
     thread = read_thread_id(options.thread) if options.thread is not None else None
-    registry = discover(options.agent or (DEMO_AGENT if options.demo else settings.agent))
+    registry = wiring.open_catalog(settings, options.agent or (DEMO_AGENT if options.demo else None))
     try:
         logs.setup(settings.log_level, settings.data_dir / "logs" / "everthread.log")
     except OSError as error:
@@ -100,7 +99,8 @@ async def _run(options: Options, settings: Settings) -> None:
         client = await wiring.connect(settings, machine.temporal)
         store = await stack.enter_async_context(wiring.open_store(settings))
         webhooks = await stack.enter_async_context(wiring.open_webhooks(settings))
-        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks)
+        blobs = wiring.open_blobs(settings)
+        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs)
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
         app = make_app(store, threads, _health(client, worker), VERSION)

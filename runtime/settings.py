@@ -47,6 +47,7 @@ class Settings(BaseSettings):
 
     # Agents
     agent: str = "assistant"
+    reload: bool = True
 
     # This process
     data_dir: Path = Path(".everthread")
@@ -54,6 +55,7 @@ class Settings(BaseSettings):
     port: int = Field(8800, ge=1, le=65535)
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     max_concurrent_activities: int = Field(200, ge=1, le=10_000)
+    grace_s: float = Field(60.0, ge=0, le=86_400)
 
     # The store
     qdrant_url: str | None = None

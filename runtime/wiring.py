@@ -26,17 +26,18 @@ from temporalio.worker import (
 from activities.closing import ClosingActivities
 from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
-from activities.ports import Catalog, ChatModel, EventLog, Store, Webhooks
+from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
+from adapters.blobs import FolderBlobs
 from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
 from adapters.webhooks import SignedWebhooks
-from catalog.registry import discover
+from catalog.live import LiveCatalog, discover
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import temporal
@@ -49,7 +50,7 @@ from workflows.thread import AgentThread
 # An interrupt or a lost lease is heard within this time; a shorter one halves the throughput of the server.
 HEARTBEAT_THROTTLE = timedelta(milliseconds=750)
 STICKY_TIMEOUT = timedelta(seconds=2)  # so long does an idle thread wait for a worker that is gone
-GRACE = timedelta(seconds=60)  # for tools that write; model calls end at once, see activities.lease
+GRACE_S = 60.0  # for tools that write; model calls end at once, see activities.lease
 # Beyond it they wait at the server, where their time does not run: a worker that takes over many threads at once would be
 # late with each, and begin all of them anew for ever. One process computes one at a time anyway.
 WORKFLOW_TASKS = 4
@@ -57,6 +58,8 @@ PROBE_TRIES = 3
 CONNECT_S = 30.0
 # Else the SDK reads all that is loaded to make one up, which takes up to a second of each start.
 BUILD_ID = "everthread"
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -69,12 +72,21 @@ class Ports:
     catalog: Catalog
     context_tokens: int
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
+    blobs: Blobs | None = None  # without: long results are cut
 
 
-def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities: int = 200, **options: Any) -> Worker:
+def make_worker(
+    client: Client,
+    task_queue: str,
+    ports: Ports,
+    *,
+    max_activities: int = 200,
+    grace_s: float = GRACE_S,
+    **options: Any,
+) -> Worker:
     """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker."""
     model = ModelActivities(ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog)
+    tools = ToolActivities(ports.store, ports.events, ports.catalog, ports.blobs)
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events), ReopeningActivities(ports.store)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
@@ -104,15 +116,35 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
         max_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         default_heartbeat_throttle_interval=HEARTBEAT_THROTTLE,
         sticky_queue_schedule_to_start_timeout=STICKY_TIMEOUT,
-        graceful_shutdown_timeout=GRACE,
+        graceful_shutdown_timeout=timedelta(seconds=grace_s),
         **options,
     )
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
     """The worker that the settings describe."""
-    concurrent = settings.max_concurrent_activities
-    return make_worker(client, settings.task_queue, ports, max_activities=concurrent, **version(settings))
+    return make_worker(
+        client,
+        settings.task_queue,
+        ports,
+        max_activities=settings.max_concurrent_activities,
+        grace_s=settings.grace_s,
+        **version(settings),
+    )
+
+
+def open_catalog(settings: Settings, agent: str | None = None) -> LiveCatalog:
+    """The agents of catalog/. Raises: SetupError if a file of it cannot be used."""
+    found = discover(agent or settings.agent, reload=settings.reload)
+    for tool in {tool.name: tool for made in found.ready_made() for tool in made.tools}.values():
+        if tool.effect == "write" and tool.timeout_s > settings.grace_s:
+            # A worker that stops cuts it off then, and its outcome is unknown.
+            log.warning("tool.outlives_grace", tool=tool.name, timeout_s=tool.timeout_s, grace_s=settings.grace_s)
+    return found
+
+
+def open_blobs(settings: Settings) -> Blobs:
+    return FolderBlobs(settings.data_dir / "blobs")
 
 
 def version(settings: Settings) -> dict[str, Any]:
@@ -137,14 +169,15 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
     choice = choose_model(settings, demo=False)
     if choice.base_url is None:
         raise SetupError("a worker starts no model of its own: set OPENAI_API_KEY or OPENAI_BASE_URL")
-    registry = discover(settings.agent)
+    registry = open_catalog(settings)
     async with AsyncExitStack() as stack:
         model, choice = await open_model(settings, choice)
         stack.push_async_callback(model.close)
         client = await connect(settings, settings.temporal_address or f"127.0.0.1:{settings.temporal_port}")
         store = await stack.enter_async_context(open_store(settings))
         webhooks = await stack.enter_async_context(open_webhooks(settings))
-        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks)
+        blobs = open_blobs(settings)
+        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs)
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker

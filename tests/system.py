@@ -16,12 +16,14 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
 from activities.ports import ChatModel, Store, Webhooks
+from adapters.blobs import FolderBlobs
 from adapters.openai_chat import OpenAIChat
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
 from catalog.registry import Registry
 from client.threads import Threads
 from domain import ids
+from domain.agent import Agent, AgentFactory
 from domain.events import EventKind
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt, ThreadStart
@@ -56,6 +58,7 @@ class WatchedStore(EdgeStore):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder)
+        self.folder = folder
         self.pulse = Pulse()
 
     async def insert(self, messages: Sequence[Message]) -> None:
@@ -104,6 +107,10 @@ class System:
     threads: Threads
     _workers: AsyncExitStack = field(default_factory=AsyncExitStack)
 
+    @property
+    def blobs(self) -> FolderBlobs:
+        return FolderBlobs(self.store.folder / "blobs")
+
     # --- workers
 
     async def start_worker(
@@ -114,10 +121,14 @@ class System:
         webhooks: Webhooks | None = None,
         **options: Any,
     ) -> None:
-        ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000)
+        ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000, blobs=self.blobs)
         if webhooks is not None:
             ports = replace(ports, webhooks=webhooks)
         await self._workers.enter_async_context(make_worker(self.client, self.task_queue, ports, **options))
+
+    def add_agent(self, agent: Agent | AgentFactory) -> None:
+        """Beside the workbench's."""
+        self.catalog._agents[agent.name] = agent
 
     async def stop_workers(self) -> None:
         await self._workers.aclose()

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 import pytest
 from dotenv import dotenv_values
 
-from catalog.registry import discover
+from catalog.live import discover
 from runtime.settings import Settings
 
 ROOT = Path(__file__).parents[1]

@@ -39,14 +39,18 @@ def call_model(summary: str) -> ActivityConfig:
     )
 
 
-def run_tool(summary: str, timeout_s: float, *, write: bool) -> ActivityConfig:
-    return ActivityConfig(
+def run_tool(summary: str, timeout_s: float, *, write: bool, queue: str = "") -> ActivityConfig:
+    """`queue` is the task queue if it is not the thread's own."""
+    config = ActivityConfig(
         start_to_close_timeout=timedelta(seconds=min(timeout_s, LONGEST_TOOL_S)) + TOOL_MARGIN,
         heartbeat_timeout=WRITE_HEARTBEAT if write else MODEL_HEARTBEAT,
         retry_policy=_RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
+    if queue:
+        config["task_queue"] = queue
+    return config
 
 
 def record(summary: str) -> ActivityConfig:

@@ -102,7 +102,8 @@ def _tool_request(thread: str, epoch: int, turn: Running, index: int, call: Plan
 
 async def _run_tool(request: ToolRequest, calls: Calls) -> str:
     call = request.call
-    config = options.run_tool(f"{request.turn}: {call.tool}", call.timeout_s, write=call.effect == "write")
+    summary, write = f"{request.turn}: {call.tool}", call.effect == "write"
+    config = options.run_tool(summary, call.timeout_s, write=write, queue=call.queue)
     result = await calls.run(workflow.start_activity_method(ToolActivities.run_tool, request, **config))
     return str(result.message_id)
 

@@ -18,6 +18,7 @@ from domain.messages import Message, ToolCall, Usage
 from domain.model import Completion, ModelRequest, TextDelta
 from domain.prompts import Prompt
 from domain.steps import StepRequest, StepResult
+from domain.tooling import Asker
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, WatchedStore
 
@@ -83,7 +84,7 @@ class Catalog:
     def __init__(self, *agents: Agent) -> None:
         self._agents = {agent.name: agent for agent in [*Workbench().agents(), *agents]}
 
-    def agent(self, name: str) -> Agent:
+    async def agent(self, name: str, asker: Asker | None = None) -> Agent:
         return self._agents[name]
 
     def names(self) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from typing import Any
@@ -10,11 +11,13 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
-from activities.tools import MAX_RESULT_CHARS, ToolActivities, as_text
+from activities.results import as_text
+from activities.tools import ToolActivities
 from domain import ids
 from domain.agent import Agent, Effect
 from domain.messages import Message, ToolCall
 from domain.steps import PlannedCall, ToolRequest, fence
+from domain.tooling import Asker
 from tests.activities.fakes import LaggingStore, attempt, failure, run
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, new_thread
@@ -30,7 +33,7 @@ class Calls:
 
     default = "helper"
 
-    def agent(self, name: str) -> Agent:
+    async def agent(self, name: str, asker: Asker | None = None) -> Agent:
         return next(agent for agent in self.bench.agents() if agent.name == name)
 
     def names(self) -> list[str]:
@@ -148,11 +151,13 @@ async def test_a_late_attempt_does_not_run_the_tool(calls: Calls) -> None:
     assert calls.ran() == []
 
 
-async def test_a_result_is_cut_to_a_length_that_a_model_can_read(calls: Calls) -> None:
-    request = await calls.planned("look", '{"what": "' + "x" * 2 * MAX_RESULT_CHARS + '"}')
+async def test_without_a_place_to_keep_it_a_result_is_cut_to_a_length_that_a_model_can_read(calls: Calls) -> None:
+    request = await calls.planned("look", '{"what": "' + "x" * 40_000 + '"}')
     await run(1, calls.run_tool, request)
-    text = (await calls.result()).text
-    assert text[MAX_RESULT_CHARS:] == f"\n[cut: {MAX_RESULT_CHARS} of 200007 characters]"
+    row = await calls.result()
+    assert len(row.text) <= 20_000
+    assert re.search(r"\[Cut: \d+ of 40007 characters are left out here\.\]", row.text)
+    assert (row.text[:8], row.text[-3:], row.blob) == ("I see xx", "xx.", None)
 
 
 @pytest.mark.parametrize(

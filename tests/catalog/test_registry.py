@@ -6,19 +6,20 @@ from typing import Any
 
 import pytest
 
-from catalog.registry import Registry, discover
+from catalog.live import discover
+from catalog.registry import Registry
 from catalog.tools.clock import current_time
 from domain.agent import Agent
 from domain.errors import SetupError, UnknownAgentError
 from runtime.settings import Settings
 
 
-def test_the_agents_of_the_catalog_load() -> None:
+async def test_the_agents_of_the_catalog_load() -> None:
     registry = discover("assistant")
     assert {"assistant", "timekeeper"} <= set(registry.names())
     assert registry.default == "assistant"
-    assert registry.agent("timekeeper").tools == (current_time,)
-    assert all(registry.agent(name).description for name in registry.names())
+    assert (await registry.agent("timekeeper")).tools == (current_time,)
+    assert all([(await registry.agent(name)).description for name in registry.names()])
 
 
 def test_the_agent_of_the_settings_is_there_by_default() -> None:
@@ -35,9 +36,9 @@ def test_two_agents_of_one_name_are_told() -> None:
         Registry([Agent("a"), Agent("a")], "a")
 
 
-def test_an_unknown_agent_is_told_with_the_choice() -> None:
+async def test_an_unknown_agent_is_told_with_the_choice() -> None:
     with pytest.raises(UnknownAgentError, match="there is no agent 'x'; the agents are: a, b"):
-        Registry([Agent("b"), Agent("a")], "a").agent("x")
+        await Registry([Agent("b"), Agent("a")], "a").agent("x")
 
 
 @pytest.mark.parametrize("fields", [{"max_steps": 0}, {"max_steps": 901}, {"tools": (current_time, current_time)}])

@@ -46,7 +46,7 @@ def every_field_set() -> ThreadState:
     approved = Resolution.model_validate(decided | {"decision": "approve", "arguments": {"a": 1}})
     given = Resolution.model_validate(decided | {"decision": "result", "result": [1]})
     gate = Gate(kind="result", digest="d", arguments="{}")
-    planned = PlannedCall(call_id="c", tool="pay", effect="read", timeout_s=9.5, offered=False, gate=gate)
+    planned = PlannedCall(call_id="c", tool="pay", effect="read", timeout_s=9.5, offered=False, queue="q", gate=gate)
     waiting = Waiting(
         id="w",
         digest="d",

@@ -205,7 +205,7 @@ async def gated(system: System, thread: str) -> None:
         "Done.",
     )
     system.catalog._agents["cashier"] = replace(
-        system.catalog.agent("cashier"),
+        await system.catalog.agent("cashier"),
         approvals=ApprovalPolicy(remind_s=0.1, notify=ReplyTo(workflow_id="nobody", within_s=0.1)),
     )
     policy = ApprovalPolicy(require=("pay",), deadline_s=0.2)
