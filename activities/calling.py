@@ -9,9 +9,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from activities.forms import Forms
+from activities.outputs import instruction
 from activities.step import Step
 from domain.agent import Agent, Tool
-from domain.budgets import Ending, total_usage
+from domain.budgets import total_usage
 from domain.context import ChatMessage, build_context, close_calls, system_messages, text_tokens
 from domain.errors import HookError
 from domain.hooks import StepChanges, StepInfo
@@ -22,19 +24,26 @@ HOOK_S = 30.0
 CHOICES = ("auto", "required", "none")
 
 
-async def model_request(step: Step, history: Sequence[Message], budget_tokens: int) -> ModelRequest:
+async def model_request(step: Step, history: Sequence[Message], budget_tokens: int, forms: Forms) -> ModelRequest:
     """What the model is asked, within the budget. Raises: HookError."""
     agent, choice = step.agent, "auto"
-    instructions = _with_note(agent.instructions, step.ending)
+    instructions = _instructions(step, agent, forms)
     budget_tokens -= text_tokens(json.dumps([_schema(tool) for tool in agent.tools]))
     messages = build_context(instructions, history, step.running, budget_tokens)
     if agent.prepare_step is not None:
         spoken = messages[len(system_messages(instructions)) :]
         agent, choice, spoken = _changed(agent, await _prepare(step, spoken), spoken)
-        messages = system_messages(_with_note(agent.instructions, step.ending)) + spoken
+        messages = system_messages(_instructions(step, agent, forms)) + spoken
     step.offered = agent.tools
     schemas = [_schema(tool) for tool in agent.tools]
-    return ModelRequest(agent.model, messages, schemas, "none" if step.last else choice, agent.options)
+    return ModelRequest(
+        agent.model,
+        messages,
+        schemas,
+        tool_choice="none" if step.last else choice,
+        options=agent.options,
+        answer_format=forms.form(agent.model, agent.output) if agent.output else None,
+    )
 
 
 async def _prepare(step: Step, spoken: Sequence[ChatMessage]) -> StepChanges:
@@ -104,13 +113,18 @@ def _error(agent: Agent, what: str) -> HookError:
     return HookError(f"The prepare_step of agent {agent.name!r} {preview(mend_text(what))}")
 
 
-def _with_note(instructions: str | Sequence[str], ending: Ending | None) -> list[str]:
-    """With a word to the model why it must end. Not as a message of its own: some take a single one, and only in front."""
-    texts = [instructions] if isinstance(instructions, str) else list(instructions)
-    if ending is None:
-        return texts
-    *first, last = texts or [""]
-    return [*first, f"{last}\n\n{ending.note}".strip()]
+def _instructions(step: Step, agent: Agent, forms: Forms) -> list[str]:
+    """With a word to the model why it must end, and what it must answer with, where that is not said otherwise.
+
+    Not as messages of their own: some take a single one, and only in front.
+    """
+    said = agent.instructions
+    *first, last = [said] if isinstance(said, str) else list(said) or [""]
+    notes = [step.ending.note] if step.ending is not None else []
+    if agent.output is not None:
+        form = forms.form(agent.model, agent.output)
+        notes += [instruction(agent.output)] if form is None or form.schema is None else []
+    return [*first, "\n\n".join([last, *notes]).strip() if notes else last]
 
 
 def _schema(tool: Tool) -> dict[str, Any]:

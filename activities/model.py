@@ -14,7 +14,7 @@ from typing import Any
 import structlog
 from temporalio import activity
 
-from activities.calling import model_request
+from activities.answering import Answer, Answering
 from activities.failures import translated
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
@@ -22,19 +22,11 @@ from activities.rows import answer_row, held, joined_changes, prompt_row
 from activities.step import Step
 from activities.streaming import AnswerStream
 from domain import ids
-from domain.context import without_images
-from domain.errors import (
-    ContextTooLongError,
-    ImagesRefusedError,
-    ModelRefusedError,
-    NotVisibleYetError,
-    SupersededError,
-)
+from domain.errors import ModelRefusedError, NotVisibleYetError, OutputInvalidError, SupersededError
 from domain.messages import Message, preview
 from domain.model import Completion
 from domain.steps import StepRequest, StepResult, attempt_of, fence
 
-LEAST_BUDGET = 100  # tokens
 HEARD_CHARS = 10_000  # of a prompt, by live readers; the store has it whole
 
 log = structlog.get_logger()
@@ -55,9 +47,8 @@ class ModelActivities:
     ) -> None:
         self._store = store
         self._events = events
-        self._answers = AnswerStream(store, events, model, clock)
+        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
         self._catalog = catalog
-        self._budget = budget_tokens
         self._clock = clock
 
     @activity.defn(name="call_model")
@@ -159,22 +150,15 @@ class ModelActivities:
                 text = row.text[:HEARD_CHARS]
                 await self._publish(step, "prompt.joined", prompt_id=row.prompt_id, text=text, author=row.author)
 
-    async def _ask(self, step: Step) -> Completion:
-        """The model's answer, with less of the conversation where it cannot take what it should."""
-        history, budget = await self._history(step), self._budget
-        while True:
-            try:
-                return await self._answers.read(step, await model_request(step, history, budget))
-            except ImagesRefusedError:
-                if (seen := without_images(history)) == history:  # it is this turn's own
-                    raise
-                history = seen
-                log.warning("context.without_images", message_id=step.answer_id)
-            except ContextTooLongError:
-                if budget < LEAST_BUDGET:
-                    raise
-                budget //= 2
-                log.warning("context.halved", message_id=step.answer_id, budget_tokens=budget)
+    async def _ask(self, step: Step) -> Answer:
+        """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
+        try:
+            return await self._answering.ask(step, await self._history(step))
+        except OutputInvalidError as error:
+            if step.failed is not None:
+                said = _said(step.failed) | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                await self._store.amend(step.answer_id, step.attempt, said)
+            raise
 
     async def _history(self, step: Step) -> list[Message]:
         count = step.agent.recent_messages
@@ -197,25 +181,19 @@ class ModelActivities:
             raise NotVisibleYetError(f"{len(wanted) - len(rows)} of {len(wanted)} messages of the turn do not show yet")
         return rows
 
-    async def _save(self, step: Step, completion: Completion) -> Message:
+    async def _save(self, step: Step, answer: Answer) -> Message:
         """Make the answer final, once. Returns the row that won, which may be another attempt's."""
         step.lease.check()
+        completion = answer.completion
         result = _completed(step, completion)
-        row = await self._store.amend(
-            step.answer_id,
-            step.attempt,
-            {
-                "status": "complete",
-                "text": completion.text,
-                "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]],
-                "model": completion.model or None,
-                "finish": result.finish,
-                "usage": completion.usage.model_dump() if completion.usage else None,
-                "raw": completion.raw,
-                "result": result.model_dump(mode="json"),
-                "updated_at": self._clock(),
-            },
-        )
+        calls = [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
+        ended = {"status": "complete", "tool_calls": calls, "finish": result.finish, "updated_at": self._clock()}
+        changes = _said(completion) | ended | {"result": result.model_dump(mode="json")}
+        if answer.value is not None:
+            changes["object"] = answer.value.value
+        if answer.problem:
+            changes["repair"] = {"error": answer.problem, "text": answer.first}
+        row = await self._store.amend(step.answer_id, step.attempt, changes)
         if row is None or not row.final:
             raise SupersededError("a later attempt of this step holds its row")
         if row.attempt == step.attempt:
@@ -243,6 +221,16 @@ class ModelActivities:
 
     async def _publish(self, step: Step, kind: Any, /, **data: Any) -> None:
         await self._events.publish(step.request.thread, kind, step.event(**data))
+
+
+def _said(completion: Completion) -> dict[str, Any]:
+    """What is kept of an answer, however it ended."""
+    return {
+        "text": completion.text,
+        "model": completion.model or None,
+        "usage": completion.usage.model_dump() if completion.usage else None,
+        "raw": completion.raw,
+    }
 
 
 def _completed(step: Step, completion: Completion) -> StepResult:

@@ -15,6 +15,7 @@ from domain.agent import Agent, Tool, with_options
 from domain.budgets import Ending, ending
 from domain.errors import InputRefusedError
 from domain.messages import Message, ThreadRecord, ToolCall, preview
+from domain.model import Completion
 from domain.prompts import PromptOptions
 from domain.steps import PlannedCall, StepRequest
 
@@ -37,6 +38,7 @@ class Step:
     offered: tuple[Tool, ...] = ()  # to the model in this call
     joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
     text: str = ""  # of the answer, as far as it has come
+    failed: Completion | None = None  # the answer that is not what it was to be
 
     @cached_property
     def answer_id(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from domain import ids
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
+from domain.output import Output, output_of
 from domain.prompts import Mode, PromptOptions
 
 Effect = Literal["read", "idempotent", "write"]
@@ -52,7 +53,8 @@ class Agent:
     `instructions` is the text of a system message, or of several. `model` None means the model of the settings;
     `provider/model` names a provider of the settings. `options` goes to the provider as it is (temperature, max_tokens …).
     Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
-    last. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
+    last. `output` is what the turn's last answer must be, if not just text: a pydantic model (or any type it can check),
+    a JSON schema or a list of texts to choose from. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
     turn fails.
     """
@@ -69,6 +71,7 @@ class Agent:
     max_failing_steps: int | None = 5  # in a row, in each of which every tool failed
     recent_messages: int = 100
     options: dict[str, Any] = field(default_factory=dict)
+    output: Any = None  # kept as domain.output.Output
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
 
@@ -77,6 +80,14 @@ class Agent:
             raise ValueError(f"agent {self.name!r}: a name is 1 to 64 letters, digits, _, . and -")
         for problem in self._problems():
             raise ValueError(f"agent {self.name!r}: {problem}")
+        if self.output is not None:
+            object.__setattr__(self, "output", self._output())
+
+    def _output(self) -> Output:
+        try:
+            return output_of(self.output)
+        except ValueError as error:
+            raise ValueError(f"agent {self.name!r}: {error}") from None
 
     def tool(self, name: str) -> Tool | None:
         return next((tool for tool in self.tools if tool.name == name), None)

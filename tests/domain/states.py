@@ -23,6 +23,7 @@ def every_field_set() -> ThreadState:
         max_tokens=100,
         max_seconds=9.5,
         recent_messages=3,
+        output=["yes", "no"],
     )
     prompt = Prompt(
         id="p",

@@ -27,6 +27,7 @@ OPTIONS: dict[str, Any] = {
     "max_tokens": 100,
     "max_seconds": 1.5,
     "recent_messages": 0,
+    "output": ["yes", "no"],
 }
 OF_AGENT = {"settings": "options"}  # what an option is called there
 
@@ -73,6 +74,7 @@ def test_an_option_that_no_agent_could_have_is_refused(options: dict[str, Any]) 
         {"busy_mode": "wait"},
         {"instructions": ["Be brief.", 5]},
         {"tools": (tool("look"), tool("look"))},
+        {"output": ["yes", "yes"]},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )
