@@ -20,6 +20,7 @@ from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.rows import answer_row, held, joined_changes, prompt_row
 from activities.step import Step
+from activities.stopping import STOPPED, last_answer, stops
 from activities.streaming import AnswerStream
 from domain import ids
 from domain.errors import ModelRefusedError, NotVisibleYetError, OutputInvalidError, SupersededError
@@ -111,7 +112,7 @@ class ModelActivities:
         row = await self._claim(step)
         if not row.final:
             step.see(await self._running(step), row.created_at, self._clock())
-            row = await self._save(step, await self._ask(step))
+            row = await (self._stop(step) if await stops(step) else self._save(step, await self._ask(step)))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
         if row.status == "interrupted":  # likewise
@@ -183,16 +184,26 @@ class ModelActivities:
 
     async def _save(self, step: Step, answer: Answer) -> Message:
         """Make the answer final, once. Returns the row that won, which may be another attempt's."""
-        step.lease.check()
         completion = answer.completion
-        result = _completed(step, completion)
-        calls = [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
-        ended = {"status": "complete", "tool_calls": calls, "finish": result.finish, "updated_at": self._clock()}
-        changes = _said(completion) | ended | {"result": result.model_dump(mode="json")}
+        changes = _said(completion) | {
+            "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
+        }
         if answer.value is not None:
             changes["object"] = answer.value.value
         if answer.problem:
             changes["repair"] = {"error": answer.problem, "text": answer.first}
+        return await self._complete(step, _completed(step, completion), changes)
+
+    async def _stop(self, step: Step) -> Message:
+        """End the turn with what its last answer said. The row stands for the call that is not made, also on a retry."""
+        last = last_answer(step)
+        result = _result(step, STOPPED, last.text).model_copy(update={"message_id": last.id})
+        return await self._complete(step, result, {})
+
+    async def _complete(self, step: Step, result: StepResult, changes: dict[str, Any]) -> Message:
+        step.lease.check()
+        ended = {"status": "complete", "finish": result.finish, "updated_at": self._clock()}
+        changes |= ended | {"result": result.model_dump(mode="json")}
         row = await self._store.amend(step.answer_id, step.attempt, changes)
         if row is None or not row.final:
             raise SupersededError("a later attempt of this step holds its row")

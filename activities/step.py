@@ -67,9 +67,14 @@ class Step:
         self.running = running
         self.prompt = next(row for row in running if row.id == self.prompt_row_id)
         self.agent = with_options(self.agent, _options(self.prompt))
-        done = [row for row in running if row.role != "user" and row.step >= self.prompt.from_step]
-        self.started_at = min([created_at, *(row.created_at for row in done if row.role == "assistant")])
-        self.ending = ending(self.agent, done, now - self.started_at)
+        self.started_at = min([created_at, *(row.created_at for row in self.done if row.role == "assistant")])
+        self.ending = ending(self.agent, self.done, now - self.started_at)
+
+    @property
+    def done(self) -> list[Message]:
+        """The turn's answers and results so far, from where it was gone on with after an earlier end."""
+        first = self.prompt.from_step if self.prompt else 0
+        return [row for row in self.running if row.role != "user" and row.step >= first]
 
     @property
     def last(self) -> bool:

@@ -43,6 +43,8 @@ def arguments_of(request: ModelRequest, default_model: str) -> dict[str, Any]:
         body["response_format"] = _format(request.answer_format)
     if request.tools:  # an empty list is refused, and so is a choice without tools
         body |= {"tools": list(request.tools), "tool_choice": _choice(request.tool_choice)}
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
     return {"body": body, "options": sending}
 
 

@@ -12,12 +12,14 @@ from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
 from domain.output import Output, output_of
 from domain.prompts import Mode, PromptOptions
+from domain.stopping import Stop, tool_called
 
 Effect = Literal["read", "idempotent", "write"]
 
 NAME, AGENT_NAME = re.compile(r"[A-Za-z0-9_-]{1,64}"), re.compile(r"[A-Za-z0-9_.-]{1,64}")
 LONGEST_TOOL_S = LONGEST_TURN_S = 86_400.0
 MOST_RECENT = 1_000  # messages
+CHOICES = ("auto", "required", "none")  # of tools, beside the name of one
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,9 @@ class Agent:
     `provider/model` names a provider of the settings. `options` goes to the provider as it is (temperature, max_tokens …).
     Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
     last. `output` is what the turn's last answer must be, if not just text: a pydantic model (or any type it can check),
-    a JSON schema or a list of texts to choose from. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
+    a JSON schema or a list of texts to choose from. `stop` are conditions (domain.stopping) of which one that is met ends
+    the turn before its next model call. `tool_choice` is auto, required, none or a tool's name; one that forces a tool
+    does so in the first call of a turn. `parallel_tool_calls` None is the provider's default. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
     turn fails.
     """
@@ -71,6 +75,9 @@ class Agent:
     max_failing_steps: int | None = 5  # in a row, in each of which every tool failed
     recent_messages: int = 100
     options: dict[str, Any] = field(default_factory=dict)
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool | None = None
+    stop: Sequence[Stop] = ()
     output: Any = None  # kept as domain.output.Output
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
@@ -110,6 +117,10 @@ class Agent:
             yield "two tools have the same name"
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
+        if not _are_functions(self.stop):
+            yield "stop is a list of conditions, such as [tool_called('pay')]"
+        if not NAME.fullmatch(self.tool_choice):
+            yield f"tool_choice is one of {', '.join(CHOICES)} or a tool's name, not {self.tool_choice!r}"
         yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)
         yield from _out_of("recent_messages", self.recent_messages, 0, MOST_RECENT)
         yield from _out_of("max_tokens", self.max_tokens, 1, 10**12)
@@ -126,12 +137,23 @@ def with_options(agent: Agent, options: PromptOptions) -> Agent:
     given = {name: value for name in type(options).model_fields if (value := getattr(options, name)) is not None}
     if "settings" in given:
         given["options"] = given.pop("settings")
+    if "stop_after_tools" in given:
+        given["stop"] = [tool_called(name) for name in given.pop("stop_after_tools")]
     try:
         if "tools" in given:
-            given["tools"] = agent.only(given["tools"])
+            names = given["tools"]
+            given["tools"] = agent.only(names)
+            if (
+                agent.tool_choice not in CHOICES and agent.tool_choice not in names
+            ):  # it was of a tool that is not there now
+                given = {"tool_choice": "auto"} | given
         return replace(agent, **given)
     except ValueError as error:
         raise InputRefusedError(f"options of the prompt: {error}") from None
+
+
+def _are_functions(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(callable, value))
 
 
 def _out_of(name: str, value: float | None, least: float, most: float) -> Iterator[str]:

@@ -31,6 +31,7 @@ class ModelRequest:
     messages: Sequence[ChatMessage]
     tools: Sequence[dict[str, Any]] = ()
     tool_choice: str = "auto"
+    parallel_tool_calls: bool | None = None  # None: as the provider likes
     options: dict[str, Any] = field(default_factory=dict)
     answer_format: AnswerFormat | None = None
 

@@ -84,7 +84,8 @@ class PromptOptions(Wire):
     """What a prompt wants otherwise than its agent: each option replaces the agent's as a whole.
 
     `model` may be `provider/model`. `tools` names those of the agent's tools that may be used. `settings` goes to the
-    provider as it is (temperature …). `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer
+    provider as it is (temperature …). `tool_choice` is auto, required, none or a tool's name, for the first model call;
+    after one of the tools `stop_after_tools` has succeeded no further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer
     must be: a JSON schema, or a list of texts to choose from.
     """
 
@@ -99,6 +100,9 @@ class PromptOptions(Wire):
     max_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     recent_messages: Annotated[int, Field(ge=0, le=1000, strict=True)] | None = None
     output: Wanted | None = None
+    tool_choice: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", strict=True)] | None = None
+    parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None
+    stop_after_tools: Annotated[list[Name], Field(max_length=ids.MAX_CALLS)] | None = None
 
 
 class ReplyTo(Wire):

@@ -223,7 +223,7 @@ async def test_a_hook_that_takes_too_long_fails_the_turn(steps: Steps, monkeypat
     async def hangs(_: StepInfo) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("activities.calling.HOOK_S", 0.02)
+    monkeypatch.setattr("activities.hooks.HOOK_S", 0.02)
     steps.agents = [replace(HELPER, prepare_step=hangs)]
     failed = await failure(1, steps.call(FakeModel()), steps.request(agent="mine"))
     assert failed.message == "The prepare_step of agent 'mine' did not finish within 0.02 s"
