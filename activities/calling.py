@@ -34,14 +34,16 @@ async def model_request(step: Step, history: Sequence[Message], budget_tokens: i
         messages = system_messages(_instructions(step, agent, forms)) + spoken
     step.offered = agent.tools
     schemas = [_schema(tool) for tool in agent.tools]
+    model, *fallbacks = agent.models
     return ModelRequest(
-        agent.model,
+        model,
         messages,
         schemas,
         tool_choice="none" if step.last else choice,
         parallel_tool_calls=agent.parallel_tool_calls,
         options=agent.options,
-        answer_format=forms.form(agent.model, agent.output) if agent.output else None,
+        answer_format=forms.form(model, agent.output) if agent.output else None,
+        fallbacks=[name for name in fallbacks if name is not None],
     )
 
 
@@ -121,7 +123,7 @@ def _instructions(step: Step, agent: Agent, forms: Forms) -> list[str]:
     *first, last = [said] if isinstance(said, str) else list(said) or [""]
     notes = [step.ending.note] if step.ending is not None else []
     if agent.output is not None:
-        form = forms.form(agent.model, agent.output)
+        form = forms.form(agent.models[0], agent.output)
         notes += [instruction(agent.output)] if form is None or form.schema is None else []
     return [*first, "\n\n".join([last, *notes]).strip() if notes else last]
 

@@ -38,6 +38,8 @@ class Step:
     offered: tuple[Tool, ...] = ()  # to the model in this call
     joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
     text: str = ""  # of the answer, as far as it has come
+    model: str | None = None  # that is being asked, None: the one of the settings
+    begun: bool = False  # something of the answer has come
     failed: Completion | None = None  # the answer that is not what it was to be
 
     @cached_property

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
@@ -13,7 +15,7 @@ from activities.failures import retry_delay
 from activities.live import LiveAnswer
 from activities.ports import ChatModel, EventLog, Store
 from activities.step import Step
-from domain.errors import ModelRefusedError, ModelUnavailableError, SupersededError
+from domain.errors import ModelRefusedError, ModelUnavailableError, QuotaSpentError, SupersededError
 from domain.model import Completion, ModelRequest, TextDelta
 from domain.steps import attempt_of
 
@@ -42,16 +44,35 @@ class AnswerStream:
         limit = asyncio.timeout(step.call_timeout_s(self._clock()))
         try:
             async with limit:
-                return await self._pieces(step, call)
+                return await self._available(step, call)
         except TimeoutError:
             if not limit.expired():
                 raise
             log.info("model.cut", message_id=step.answer_id, max_seconds=step.agent.max_seconds)
-            return Completion(step.text, (), "time_limit", call.model or "", None, {})
+            return Completion(step.text, (), "time_limit", step.model or "", None, {})
         except ModelUnavailableError as error:
             self._give_up(step, error)
             await self._tell_retry(step, error)
             raise
+
+    async def _available(self, step: Step, call: ModelRequest) -> Completion:
+        """The answer of the first model that gives one; one that has begun is not asked of another.
+
+        Raises: if none does, the error of the one that may be asked again first.
+        """
+        errors: list[ModelUnavailableError | QuotaSpentError] = []
+        for model in (call.model, *call.fallbacks):
+            step.model = model
+            try:
+                return await self._pieces(step, replace(call, model=model, fallbacks=()))
+            except (ModelUnavailableError, QuotaSpentError) as error:
+                if step.begun or not call.fallbacks:
+                    raise
+                log.warning("model.passed_over", message_id=step.answer_id, model=model, error=str(error))
+                errors.append(error)
+        raise min(
+            errors, key=lambda error: retry_delay(error) if isinstance(error, ModelUnavailableError) else math.inf
+        )
 
     async def restate(self, step: Step, text: str) -> None:
         """Tell live readers the text that the answer has in the end, if it is another than they heard."""
@@ -63,7 +84,7 @@ class AnswerStream:
 
     async def _begin(self, step: Step) -> None:
         """From here on live readers hear the answer from its start."""
-        step.text = ""
+        step.text, step.begun = "", False
         started = step.event(message_id=step.answer_id, step=step.request.step)
         await self._events.publish(step.request.thread, "message.started", started)
 
@@ -74,6 +95,7 @@ class AnswerStream:
                 step.lease.check()
                 if isinstance(piece, Completion):
                     return piece
+                step.begun = True
                 step.text += piece.text if isinstance(piece, TextDelta) else ""
                 await live.add(piece)
                 if time.monotonic() - saved_at >= PARTIAL_EVERY_S:

@@ -21,6 +21,7 @@ from domain.errors import (
     ModelError,
     ModelRefusedError,
     ModelUnavailableError,
+    QuotaSpentError,
 )
 from domain.messages import mend_text, preview
 
@@ -81,9 +82,11 @@ class ErrorWords:
         fields = body if isinstance(body, dict) else {}
         code = str(fields.get("code") or "")
         refused = code.isdecimal() and 400 <= int(code) < 500 and int(code) not in _RETRIED
+        if _is_quota(fields):
+            return QuotaSpentError(sentence)
         if refused and _is_formless(body, sentence):
             return FormatRefusedError(sentence)
-        if refused or fields.get("type") == "invalid_request_error" or _is_quota(fields):
+        if refused or fields.get("type") == "invalid_request_error":
             return ModelRefusedError(sentence)
         return ModelUnavailableError(sentence)
 
@@ -102,6 +105,8 @@ class ErrorWords:
             return ImagesRefusedError(f"{sentence} (HTTP {status})")
         if _may_retry(error):
             return ModelUnavailableError(f"{sentence} (HTTP {status})", retry_after_s(error.response.headers))
+        if isinstance(error.body, dict) and _is_quota(error.body):
+            return QuotaSpentError(f"{sentence} (HTTP {status})")
         if _is_too_long(error.body, sentence):
             return ContextTooLongError(f"{sentence} (HTTP {status})")
         if status in _BAD_REQUEST and _is_formless(error.body, sentence):

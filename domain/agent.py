@@ -53,7 +53,7 @@ class Agent:
     """A named definition: instructions, model, tools, limits. What a prompt's `options` say counts before it.
 
     `instructions` is the text of a system message, or of several. `model` None means the model of the settings;
-    `provider/model` names a provider of the settings. `options` goes to the provider as it is (temperature, max_tokens …).
+    `provider/model` names a provider of the settings; of a list the first that is available answers. `options` goes to the provider as it is (temperature, max_tokens …).
     Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
     last. `output` is what the turn's last answer must be, if not just text: a pydantic model (or any type it can check),
     a JSON schema or a list of texts to choose from. `stop` are conditions (domain.stopping) of which one that is met ends
@@ -66,7 +66,7 @@ class Agent:
     name: str
     instructions: str | Sequence[str] = "You are a helpful assistant."
     description: str = ""
-    model: str | None = None
+    model: str | Sequence[str] | None = None
     tools: tuple[Tool, ...] = ()
     max_steps: int = 10  # model calls in one turn; the last one is made without tools
     max_tokens: int | None = None  # of all model calls in one turn, read and written
@@ -96,6 +96,11 @@ class Agent:
         except ValueError as error:
             raise ValueError(f"agent {self.name!r}: {error}") from None
 
+    @property
+    def models(self) -> tuple[str | None, ...]:
+        """Those to be asked, in their order; None is the model of the settings."""
+        return (self.model,) if self.model is None or isinstance(self.model, str) else tuple(self.model)
+
     def tool(self, name: str) -> Tool | None:
         return next((tool for tool in self.tools if tool.name == name), None)
 
@@ -112,6 +117,8 @@ class Agent:
     def _problems(self) -> Iterator[str]:
         if not (isinstance(self.instructions, str) or all(isinstance(text, str) for text in self.instructions)):
             yield "instructions are a text or a list of texts"
+        if not self.models or not all(model is None or isinstance(model, str) for model in self.models):
+            yield "model is a name or a list of names, at least one"
         names = [tool.name for tool in self.tools]
         if len(names) != len(set(names)):
             yield "two tools have the same name"

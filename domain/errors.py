@@ -13,6 +13,7 @@ EverthreadError
 │   ├── ModelRefusedError        for good: the same call would fail again
 │   │   ├── ContextTooLongError  the model cannot take so much at once
 │   │   ├── ImagesRefusedError   the model cannot see images
+│   │   ├── QuotaSpentError      the account at the provider is empty
 │   │   └── FormatRefusedError   the model cannot be held to a form of its answer
 │   ├── OutputInvalidError       the answer is not what it was to be, also after a second try
 │   └── ModelUnavailableError    for now: the same call may succeed later
@@ -81,6 +82,10 @@ class ContextTooLongError(ModelRefusedError):
 
 class ImagesRefusedError(ModelRefusedError):
     """The model cannot see images, and was shown one."""
+
+
+class QuotaSpentError(ModelRefusedError):
+    """The account at the provider is empty: waiting does not help, another provider may."""
 
 
 class FormatRefusedError(ModelRefusedError):

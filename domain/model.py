@@ -23,7 +23,8 @@ class AnswerFormat:
 class ModelRequest:
     """One call of a model. `tools` are in the provider's own form (JSON schema).
 
-    `tool_choice` is auto, required, none or the name of a tool. `model` None is the default of the settings.
+    `tool_choice` is auto, required, none or the name of a tool. `model` None is the default of the settings; `fallbacks`
+    are asked in turn while a model before them is not available.
     Raises: FormatRefusedError from the call if the provider does not know `answer_format`.
     """
 
@@ -34,6 +35,7 @@ class ModelRequest:
     parallel_tool_calls: bool | None = None  # None: as the provider likes
     options: dict[str, Any] = field(default_factory=dict)
     answer_format: AnswerFormat | None = None
+    fallbacks: Sequence[str] = ()
 
 
 @dataclass(frozen=True)

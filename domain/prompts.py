@@ -83,7 +83,7 @@ Mode = Literal["queue", "steer", "interrupt", "replace", "reject"]
 class PromptOptions(Wire):
     """What a prompt wants otherwise than its agent: each option replaces the agent's as a whole.
 
-    `model` may be `provider/model`. `tools` names those of the agent's tools that may be used. `settings` goes to the
+    `model` may be `provider/model`, or a list, of which the first that is available answers. `tools` names those of the agent's tools that may be used. `settings` goes to the
     provider as it is (temperature …). `tool_choice` is auto, required, none or a tool's name, for the first model call;
     after one of the tools `stop_after_tools` has succeeded no further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer
     must be: a JSON schema, or a list of texts to choose from.
@@ -91,7 +91,7 @@ class PromptOptions(Wire):
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Name | None = None
+    model: Name | Annotated[list[Name], Field(min_length=1, max_length=10)] | None = None
     instructions: Instructions | Annotated[list[Instructions], Field(max_length=10)] | None = None
     tools: Annotated[list[Name], Field(max_length=ids.MAX_CALLS)] | None = None
     settings: Metadata | None = None

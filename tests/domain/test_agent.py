@@ -21,7 +21,7 @@ def tool(name: str) -> Tool:
 
 AGENT = Agent("a", tools=(tool("look"), tool("pay"), tool("fly")), options={"temperature": 0.1, "seed": 7})
 OPTIONS: dict[str, Any] = {
-    "model": "groq/llama",
+    "model": ["groq/llama", "openai/gpt-5-nano"],
     "instructions": ["Rhyme.", "In verse."],
     "settings": {"temperature": 0.9},
     "max_steps": 3,
@@ -93,6 +93,7 @@ def test_an_option_that_no_agent_could_have_is_refused(options: dict[str, Any]) 
         {"tools": (tool("look"), tool("look"))},
         {"output": ["yes", "yes"]},
         {"stop": "pay"},
+        {"model": []},
         {"tool_choice": "a b"},
     ],
     ids=lambda wrong: next(iter(wrong)),
