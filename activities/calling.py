@@ -2,65 +2,73 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
 import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+from activities.forms import Forms
+from activities.hooks import call_hook, hook_error
+from activities.outputs import instruction
 from activities.results import with_reader
 from activities.step import Step
-from domain.agent import Agent, Tool
-from domain.budgets import Ending, total_usage
+from domain.agent import CHOICES, Agent, Tool
+from domain.budgets import total_usage
 from domain.context import ChatMessage, build_context, close_calls, system_messages, text_tokens
-from domain.errors import HookError
+from domain.errors import HookError, InputRefusedError
 from domain.hooks import StepChanges, StepInfo
-from domain.messages import Message, mend_text, preview
+from domain.messages import Message
 from domain.model import ModelRequest
 
-HOOK_S = 30.0
-CHOICES = ("auto", "required", "none")
+HOOK = "prepare_step"
 
 
-async def model_request(step: Step, history: Sequence[Message], budget_tokens: int) -> ModelRequest:
+async def model_request(step: Step, history: Sequence[Message], budget_tokens: int, forms: Forms) -> ModelRequest:
     """What the model is asked, within the budget. Raises: HookError."""
-    agent, choice = with_reader(step.agent, [*history, *step.running]), "auto"
-    instructions = _with_note(agent.instructions, step.ending)
+    agent, choice = with_reader(step.agent, [*history, *step.running]), _choice(step)
+    instructions = _instructions(step, agent, forms)
     budget_tokens -= text_tokens(json.dumps([_schema(tool) for tool in agent.tools]))
     messages = build_context(instructions, history, step.running, budget_tokens)
     if agent.prepare_step is not None:
         spoken = messages[len(system_messages(instructions)) :]
-        agent, choice, spoken = _changed(agent, await _prepare(step, spoken), spoken)
-        messages = system_messages(_with_note(agent.instructions, step.ending)) + spoken
+        agent, choice, spoken = _changed(agent, await _prepare(step, spoken), spoken, choice)
+        messages = system_messages(_instructions(step, agent, forms)) + spoken
     step.offered = agent.tools
     schemas = [_schema(tool) for tool in agent.tools]
-    return ModelRequest(agent.model, messages, schemas, "none" if step.last else choice, agent.options)
+    model, *fallbacks = agent.models
+    return ModelRequest(
+        model,
+        messages,
+        schemas,
+        tool_choice="none" if step.last else choice,
+        parallel_tool_calls=agent.parallel_tool_calls,
+        options=agent.options,
+        answer_format=forms.form(model, agent.output) if agent.output else None,
+        fallbacks=[name for name in fallbacks if name is not None],
+    )
+
+
+def _choice(step: Step) -> str:
+    """The agent's, which forces a tool in the first call of a turn only: in all of them it would never end.
+
+    Raises: InputRefusedError if it names no tool of the agent's.
+    """
+    choice, names = step.agent.tool_choice, [tool.name for tool in step.agent.tools]
+    if choice not in (*CHOICES, *names):
+        choices = ", ".join([*CHOICES, *names])
+        raise InputRefusedError(
+            f"tool_choice {choice!r} is no tool of agent {step.agent.name!r}; it is one of: {choices}"
+        )
+    return choice if choice in ("auto", "none") or not step.done else "auto"
 
 
 async def _prepare(step: Step, spoken: Sequence[ChatMessage]) -> StepChanges:
     """What the agent's hook says. Raises: HookError."""
-    info = _info(step, spoken)
-    limit = asyncio.timeout(HOOK_S)
-    try:
-        async with limit:
-            changes = await _invoke(step.agent, info)
-    except (Exception, SystemExit) as error:
-        if limit.expired():
-            raise _error(step.agent, f"did not finish within {HOOK_S:g} s") from error
-        raise _error(step.agent, f"failed: {type(error).__name__}: {error}") from error
+    assert step.agent.prepare_step is not None
+    changes = await call_hook(step.agent, HOOK, step.agent.prepare_step, _info(step, spoken))
     if changes is not None and not isinstance(changes, StepChanges):
         raise _error(step.agent, f"returned a {type(changes).__name__}; return StepChanges or None")
     return changes or StepChanges()
-
-
-async def _invoke(agent: Agent, info: StepInfo) -> object:
-    hook = agent.prepare_step
-    assert hook is not None
-    if inspect.iscoroutinefunction(hook):
-        return await hook(info)
-    changes = await asyncio.to_thread(hook, info)
-    return await changes if inspect.isawaitable(changes) else changes
 
 
 def _info(step: Step, spoken: Sequence[ChatMessage]) -> StepInfo:
@@ -81,7 +89,9 @@ def _info(step: Step, spoken: Sequence[ChatMessage]) -> StepInfo:
     )
 
 
-def _changed(agent: Agent, changes: StepChanges, spoken: list[ChatMessage]) -> tuple[Agent, str, list[ChatMessage]]:
+def _changed(
+    agent: Agent, changes: StepChanges, spoken: list[ChatMessage], choice: str
+) -> tuple[Agent, str, list[ChatMessage]]:
     """The agent, the choice of tools and the conversation as the hook wants them. Raises: HookError."""
     given: dict[str, Any] = {"model": changes.model, "instructions": changes.instructions, "options": changes.settings}
     try:
@@ -98,20 +108,25 @@ def _changed(agent: Agent, changes: StepChanges, spoken: list[ChatMessage]) -> t
     if not spoken:
         raise _error(agent, "left no message for the model")
     agent = replace(agent, tools=tools, **{name: value for name, value in given.items() if value is not None})
-    return agent, changes.tool_choice or "auto", spoken
+    return agent, changes.tool_choice or (choice if choice in (*CHOICES, *names) else "auto"), spoken
 
 
 def _error(agent: Agent, what: str) -> HookError:
-    return HookError(f"The prepare_step of agent {agent.name!r} {preview(mend_text(what))}")
+    return hook_error(agent, HOOK, what)
 
 
-def _with_note(instructions: str | Sequence[str], ending: Ending | None) -> list[str]:
-    """With a word to the model why it must end. Not as a message of its own: some take a single one, and only in front."""
-    texts = [instructions] if isinstance(instructions, str) else list(instructions)
-    if ending is None:
-        return texts
-    *first, last = texts or [""]
-    return [*first, f"{last}\n\n{ending.note}".strip()]
+def _instructions(step: Step, agent: Agent, forms: Forms) -> list[str]:
+    """With a word to the model why it must end, and what it must answer with, where that is not said otherwise.
+
+    Not as messages of their own: some take a single one, and only in front.
+    """
+    said = agent.instructions
+    *first, last = [said] if isinstance(said, str) else list(said) or [""]
+    notes = [step.ending.note] if step.ending is not None else []
+    if agent.output is not None:
+        form = forms.form(agent.models[0], agent.output)
+        notes += [instruction(agent.output)] if form is None or form.schema is None else []
+    return [*first, "\n\n".join([last, *notes]).strip() if notes else last]
 
 
 def _schema(tool: Tool) -> dict[str, Any]:

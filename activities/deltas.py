@@ -33,21 +33,21 @@ class DeltaWriter:
     ) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        await self._flush()
+        await self.flush()
 
     async def add(self, text: str) -> None:
         self._text.append(text)
         self._chars += len(text)
         if self._chars >= CHARS or self._now() - self._sent_at >= EVERY_S:
-            await self._flush()
+            await self.flush()
         elif self._timer is None or self._timer.done():
             self._timer = asyncio.create_task(self._flush_later())
 
     async def _flush_later(self) -> None:
         await asyncio.sleep(max(0.0, self._sent_at + EVERY_S - self._now()))
-        await asyncio.shield(self._flush())  # what has begun to go out is not lost when the writer is left
+        await asyncio.shield(self.flush())  # what has begun to go out is not lost when the writer is left
 
-    async def _flush(self) -> None:
+    async def flush(self) -> None:
         async with self._lock:  # pieces go out in the order they came
             text, self._text, self._chars = "".join(self._text), [], 0
             if text:

@@ -17,12 +17,20 @@ from domain.errors import (
     ModelRefusedError,
     ModelUnavailableError,
     NotVisibleYetError,
+    OutputInvalidError,
     SupersededError,
     UnavailableError,
     UnknownAgentError,
 )
 
-PERMANENT = (ModelRefusedError, UnknownAgentError, InputRefusedError, HookError, DeliveryRefusedError)
+PERMANENT = (
+    ModelRefusedError,
+    OutputInvalidError,
+    UnknownAgentError,
+    InputRefusedError,
+    HookError,
+    DeliveryRefusedError,
+)
 QUICK = (SupersededError, UnavailableError, NotVisibleYetError)  # nothing is wrong; it is only not our turn
 QUICK_RETRY_S, FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 1.0, 30.0
 

@@ -14,28 +14,21 @@ from typing import Any
 import structlog
 from temporalio import activity
 
-from activities.calling import model_request
+from activities.answering import Answer, Answering
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.step import Step
+from activities.stopping import STOPPED, last_answer, stops
 from activities.streaming import AnswerStream
 from domain import ids
-from domain.context import without_images
-from domain.errors import (
-    ContextTooLongError,
-    ImagesRefusedError,
-    ModelRefusedError,
-    NotVisibleYetError,
-    SupersededError,
-)
+from domain.errors import ModelRefusedError, NotVisibleYetError, OutputInvalidError, SupersededError
 from domain.messages import Message, preview
 from domain.model import Completion
 from domain.steps import StepRequest, StepResult, attempt_of, fence
 
-LEAST_BUDGET = 100  # tokens
 HEARD_CHARS = 10_000  # of a prompt, by live readers; the store has it whole
 
 log = structlog.get_logger()
@@ -56,10 +49,9 @@ class ModelActivities:
     ) -> None:
         self._store = store
         self._events = events
-        self._answers = AnswerStream(store, events, model, clock)
+        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
         self._gates = Gatekeeper(store, events, clock)
         self._catalog = catalog
-        self._budget = budget_tokens
         self._clock = clock
 
     @activity.defn(name="call_model")
@@ -124,7 +116,7 @@ class ModelActivities:
         row = await self._claim(step)
         if not row.final:
             step.see(await self._running(step), row.created_at, self._clock())
-            row = await self._save(step, await self._ask(step))
+            row = await (self._stop(step) if await stops(step) else self._save(step, await self._ask(step)))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
         if row.status == "interrupted":  # likewise
@@ -163,22 +155,15 @@ class ModelActivities:
                 text = row.text[:HEARD_CHARS]
                 await self._publish(step, "prompt.joined", prompt_id=row.prompt_id, text=text, author=row.author)
 
-    async def _ask(self, step: Step) -> Completion:
-        """The model's answer, with less of the conversation where it cannot take what it should."""
-        history, budget = await self._history(step), self._budget
-        while True:
-            try:
-                return await self._answers.read(step, await model_request(step, history, budget))
-            except ImagesRefusedError:
-                if (seen := without_images(history)) == history:  # it is this turn's own
-                    raise
-                history = seen
-                log.warning("context.without_images", message_id=step.answer_id)
-            except ContextTooLongError:
-                if budget < LEAST_BUDGET:
-                    raise
-                budget //= 2
-                log.warning("context.halved", message_id=step.answer_id, budget_tokens=budget)
+    async def _ask(self, step: Step) -> Answer:
+        """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
+        try:
+            return await self._answering.ask(step, await self._history(step))
+        except OutputInvalidError as error:
+            if step.failed is not None:
+                said = _said(step.failed) | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                await self._store.amend(step.answer_id, step.attempt, said)
+            raise
 
     async def _history(self, step: Step) -> list[Message]:
         count = step.agent.recent_messages
@@ -202,25 +187,29 @@ class ModelActivities:
             raise NotVisibleYetError(f"{len(wanted) - len(rows)} of {len(wanted)} messages of the turn do not show yet")
         return rows
 
-    async def _save(self, step: Step, completion: Completion) -> Message:
+    async def _save(self, step: Step, answer: Answer) -> Message:
         """Make the answer final, once. Returns the row that won, which may be another attempt's."""
+        completion = answer.completion
+        changes = _said(completion) | {
+            "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
+        }
+        if answer.value is not None:
+            changes["object"] = answer.value.value
+        if answer.problem:
+            changes["repair"] = {"error": answer.problem, "text": answer.first}
+        return await self._complete(step, await _completed(step, completion), changes)
+
+    async def _stop(self, step: Step) -> Message:
+        """End the turn with what its last answer said. The row stands for the call that is not made, also on a retry."""
+        last = last_answer(step)
+        result = _result(step, STOPPED, last.text).model_copy(update={"message_id": last.id})
+        return await self._complete(step, result, {})
+
+    async def _complete(self, step: Step, result: StepResult, changes: dict[str, Any]) -> Message:
         step.lease.check()
-        result = await _completed(step, completion)
-        row = await self._store.amend(
-            step.answer_id,
-            step.attempt,
-            {
-                "status": "complete",
-                "text": completion.text,
-                "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]],
-                "model": completion.model or None,
-                "finish": result.finish,
-                "usage": completion.usage.model_dump() if completion.usage else None,
-                "raw": completion.raw,
-                "result": result.model_dump(mode="json"),
-                "updated_at": self._clock(),
-            },
-        )
+        ended = {"status": "complete", "finish": result.finish, "updated_at": self._clock()}
+        changes |= ended | {"result": result.model_dump(mode="json")}
+        row = await self._store.amend(step.answer_id, step.attempt, changes)
         if row is None or not row.final:
             raise SupersededError("a later attempt of this step holds its row")
         if row.attempt == step.attempt:
@@ -248,6 +237,16 @@ class ModelActivities:
 
     async def _publish(self, step: Step, kind: Any, /, **data: Any) -> None:
         await self._events.publish(step.request.thread, kind, step.event(**data))
+
+
+def _said(completion: Completion) -> dict[str, Any]:
+    """What is kept of an answer, however it ended."""
+    return {
+        "text": completion.text,
+        "model": completion.model or None,
+        "usage": completion.usage.model_dump() if completion.usage else None,
+        "raw": completion.raw,
+    }
 
 
 async def _completed(step: Step, completion: Completion) -> StepResult:

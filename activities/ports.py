@@ -9,7 +9,7 @@ from domain.agent import Agent
 from domain.events import Event, EventKind
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
-from domain.model import Completion, ModelRequest, TextDelta
+from domain.model import Completion, ModelRequest, Piece
 from domain.tooling import Asker
 
 
@@ -102,8 +102,8 @@ class Blobs(Protocol):
 class ChatModel(Protocol):
     """A chat model behind an OpenAI-compatible endpoint."""
 
-    def stream(self, request: ModelRequest) -> AsyncGenerator[TextDelta | Completion, None]:
-        """Text deltas, then exactly one Completion; closing the generator ends the call.
+    def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Completion, None]:
+        """Pieces as they come, of which the texts are the completion's text, then exactly one Completion; closing the generator ends the call.
 
         Raises: ModelUnavailableError if the same call may succeed later; ModelRefusedError if not.
         """

@@ -15,6 +15,7 @@ from domain.agent import Agent, Tool, with_options
 from domain.budgets import Ending, ending
 from domain.errors import InputRefusedError
 from domain.messages import Message, ThreadRecord, ToolCall, preview
+from domain.model import Completion
 from domain.prompts import PromptOptions
 from domain.steps import PlannedCall, StepRequest
 
@@ -37,6 +38,9 @@ class Step:
     offered: tuple[Tool, ...] = ()  # to the model in this call
     joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
     text: str = ""  # of the answer, as far as it has come
+    model: str | None = None  # that is being asked, None: the one of the settings
+    begun: bool = False  # something of the answer has come
+    failed: Completion | None = None  # the answer that is not what it was to be
 
     @cached_property
     def answer_id(self) -> str:
@@ -65,9 +69,14 @@ class Step:
         self.running = running
         self.prompt = next(row for row in running if row.id == self.prompt_row_id)
         self.agent = with_options(self.agent, _options(self.prompt))
-        done = [row for row in running if row.role != "user" and row.step >= self.prompt.from_step]
-        self.started_at = min([created_at, *(row.created_at for row in done if row.role == "assistant")])
-        self.ending = ending(self.agent, done, now - self.started_at)
+        self.started_at = min([created_at, *(row.created_at for row in self.done if row.role == "assistant")])
+        self.ending = ending(self.agent, self.done, now - self.started_at)
+
+    @property
+    def done(self) -> list[Message]:
+        """The turn's answers and results so far, from where it was gone on with after an earlier end."""
+        first = self.prompt.from_step if self.prompt else 0
+        return [row for row in self.running if row.role != "user" and row.step >= first]
 
     @property
     def last(self) -> bool:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Callable
 from contextlib import aclosing
+from dataclasses import replace
 
 import structlog
 
-from activities.deltas import DeltaWriter
 from activities.failures import retry_delay
+from activities.live import LiveAnswer
 from activities.ports import ChatModel, EventLog, Store
 from activities.step import Step
-from domain.errors import ModelRefusedError, ModelUnavailableError, SupersededError
-from domain.model import Completion, ModelRequest
+from domain.errors import ModelRefusedError, ModelUnavailableError, QuotaSpentError, SupersededError
+from domain.model import Completion, ModelRequest, TextDelta
 from domain.steps import attempt_of
 
 PARTIAL_EVERY_S = 1.0
@@ -37,45 +39,69 @@ class AnswerStream:
 
         Raises: ModelUnavailableError, ModelRefusedError, SupersededError.
         """
-        started = step.event(message_id=step.answer_id, step=step.request.step)
-        await self._events.publish(step.request.thread, "message.started", started)
+        await self._begin(step)
         log.info("model.called", message_id=step.answer_id, messages=len(call.messages), agent=step.agent.name)
-        step.text = ""
         limit = asyncio.timeout(step.call_timeout_s(self._clock()))
         try:
             async with limit:
-                return await self._pieces(step, call)
+                return await self._available(step, call)
         except TimeoutError:
             if not limit.expired():
                 raise
             log.info("model.cut", message_id=step.answer_id, max_seconds=step.agent.max_seconds)
-            return Completion(step.text, (), "time_limit", call.model or "", None, {})
+            return Completion(step.text, (), "time_limit", step.model or "", None, {})
         except ModelUnavailableError as error:
             self._give_up(step, error)
             await self._tell_retry(step, error)
             raise
 
+    async def _available(self, step: Step, call: ModelRequest) -> Completion:
+        """The answer of the first model that gives one; one that has begun is not asked of another.
+
+        Raises: if none does, the error of the one that may be asked again first.
+        """
+        errors: list[ModelUnavailableError | QuotaSpentError] = []
+        for model in (call.model, *call.fallbacks):
+            step.model = model
+            try:
+                return await self._pieces(step, replace(call, model=model, fallbacks=()))
+            except (ModelUnavailableError, QuotaSpentError) as error:
+                if step.begun or not call.fallbacks:
+                    raise
+                log.warning("model.passed_over", message_id=step.answer_id, model=model, error=str(error))
+                errors.append(error)
+        raise min(
+            errors, key=lambda error: retry_delay(error) if isinstance(error, ModelUnavailableError) else math.inf
+        )
+
+    async def restate(self, step: Step, text: str) -> None:
+        """Tell live readers the text that the answer has in the end, if it is another than they heard."""
+        if text != step.text:
+            await self._begin(step)
+            step.text = text
+            async with LiveAnswer(self._events, step) as live:
+                await live.add(TextDelta(text))
+
+    async def _begin(self, step: Step) -> None:
+        """From here on live readers hear the answer from its start."""
+        step.text, step.begun = "", False
+        started = step.event(message_id=step.answer_id, step=step.request.step)
+        await self._events.publish(step.request.thread, "message.started", started)
+
     async def _pieces(self, step: Step, call: ModelRequest) -> Completion:
         saved_at = time.monotonic()
-        async with aclosing(self._model.stream(call)) as pieces, self._deltas(step) as deltas:
+        async with aclosing(self._model.stream(call)) as pieces, LiveAnswer(self._events, step) as live:
             async for piece in pieces:
                 step.lease.check()
                 if isinstance(piece, Completion):
                     return piece
-                step.text += piece.text
-                await deltas.add(piece.text)
+                step.begun = True
+                step.text += piece.text if isinstance(piece, TextDelta) else ""
+                await live.add(piece)
                 if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
                     await self._save_partial(step)
                     saved_at = time.monotonic()
         raise ModelUnavailableError("the model's stream ended without an end")
-
-    def _deltas(self, step: Step) -> DeltaWriter:
-        thread, message = step.request.thread, {"message_id": step.answer_id, "attempt": step.attempt}
-
-        async def publish(text: str) -> None:
-            await self._events.publish(thread, "message.delta", message | {"text": text})
-
-        return DeltaWriter(publish)
 
     async def _save_partial(self, step: Step) -> None:
         row = await self._store.amend(step.answer_id, step.attempt, {"text": step.text, "updated_at": self._clock()})

@@ -7,7 +7,7 @@ from contextlib import aclosing
 from dataclasses import replace
 
 from adapters.openai_chat import OpenAIChat
-from domain.model import Completion, ModelRequest, TextDelta
+from domain.model import Completion, ModelRequest, Piece
 
 
 class ModelRouter:
@@ -28,7 +28,7 @@ class ModelRouter:
         for chat in {self._default, *self._providers.values()}:
             await chat.close()
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[TextDelta | Completion, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Completion, None]:
         """As the endpoint streams it; the completion names the provider too."""
         prefix, _, name = (request.model or self._default_model or "").partition("/")
         chat = self._providers.get(prefix) if name else None

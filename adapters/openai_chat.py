@@ -16,7 +16,7 @@ from adapters.openai_answer import Answer
 from adapters.openai_errors import VENDOR_ERRORS, ErrorWords, SettingNames
 from adapters.openai_request import arguments_of
 from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError
-from domain.model import Completion, ModelRequest, TextDelta
+from domain.model import Completion, ModelRequest, Piece, TextDelta
 
 NO_KEY = "none"  # what is sent to servers that want none: the SDK insists on one
 PROBE_S = 10.0  # beside the time to connect
@@ -70,7 +70,7 @@ class OpenAIChat:
     async def close(self) -> None:
         await self._client.close()
 
-    async def stream(self, request: ModelRequest) -> AsyncGenerator[TextDelta | Completion, None]:
+    async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Completion, None]:
         """Text deltas that together are the completion's text, then exactly one Completion.
 
         Closing the generator closes the connection. Raises: ModelUnavailableError if the same call may succeed later;

@@ -14,7 +14,15 @@ from typing import Any
 import httpx2
 import openai
 
-from domain.errors import ContextTooLongError, ImagesRefusedError, ModelError, ModelRefusedError, ModelUnavailableError
+from domain.errors import (
+    ContextTooLongError,
+    FormatRefusedError,
+    ImagesRefusedError,
+    ModelError,
+    ModelRefusedError,
+    ModelUnavailableError,
+    QuotaSpentError,
+)
 from domain.messages import mend_text, preview
 
 LONGEST_WAIT_S = 300.0
@@ -24,6 +32,7 @@ SHORTEST_SECRET = 8  # characters; a shorter key is a placeholder such as "none"
 VENDOR_ERRORS = (openai.OpenAIError, httpx2.HTTPError, httpx2.StreamError, ValueError)
 
 _RETRIED = (408, 409, 429)
+_BAD_REQUEST = (400, 404, 422)  # 404: OpenRouter, if none of a model's providers can do it
 _HINTS = {
     401: "Check {key}.",
     403: "Check what the key in {key} is allowed to do.",
@@ -73,7 +82,11 @@ class ErrorWords:
         fields = body if isinstance(body, dict) else {}
         code = str(fields.get("code") or "")
         refused = code.isdecimal() and 400 <= int(code) < 500 and int(code) not in _RETRIED
-        if refused or fields.get("type") == "invalid_request_error" or _is_quota(fields):
+        if _is_quota(fields):
+            return QuotaSpentError(sentence)
+        if refused and _is_formless(body, sentence):
+            return FormatRefusedError(sentence)
+        if refused or fields.get("type") == "invalid_request_error":
             return ModelRefusedError(sentence)
         return ModelUnavailableError(sentence)
 
@@ -92,8 +105,12 @@ class ErrorWords:
             return ImagesRefusedError(f"{sentence} (HTTP {status})")
         if _may_retry(error):
             return ModelUnavailableError(f"{sentence} (HTTP {status})", retry_after_s(error.response.headers))
+        if isinstance(error.body, dict) and _is_quota(error.body):
+            return QuotaSpentError(f"{sentence} (HTTP {status})")
         if _is_too_long(error.body, sentence):
             return ContextTooLongError(f"{sentence} (HTTP {status})")
+        if status in _BAD_REQUEST and _is_formless(error.body, sentence):
+            return FormatRefusedError(f"{sentence} (HTTP {status})")
         hint = f" {_HINTS[status].format_map(vars(self.names))}" if status in _HINTS else ""
         return ModelRefusedError(f"{sentence} (HTTP {status}){hint}")
 
@@ -172,6 +189,15 @@ def _is_blind(sentence: str) -> bool:
     """Whether the model takes no images, in the words of llama.cpp, OpenAI, vLLM, OpenRouter, Groq."""
     words = r"images?( input)? (is|are) not supported|image_url is only supported|not a multimodal model"
     return re.search(rf"{words}|that support image input|content must be a string", sentence, re.IGNORECASE) is not None
+
+
+def _is_formless(body: object, sentence: str) -> bool:
+    """Whether it was the form of the answer, in the words of OpenAI, Groq, DeepSeek, vLLM, OpenRouter."""
+    param = body.get("param") if isinstance(body, dict) else None
+    if isinstance(param, str) and param.startswith("response_format"):
+        return True
+    words = r"response[_ ]?format|json[_ ]?(schema|object|mode)|structured[_ ]outputs?|guided[_ ]decoding|grammar"
+    return re.search(words, sentence, re.IGNORECASE) is not None
 
 
 def _is_quota(fields: Mapping[str, Any]) -> bool:

@@ -10,7 +10,7 @@ from domain.content import Part
 from domain.context import ChatMessage
 from domain.errors import ModelRefusedError
 from domain.messages import ToolCall, mend_text
-from domain.model import ModelRequest
+from domain.model import AnswerFormat, ModelRequest
 
 # What the SDK's own methods take beside the body, and what its `post` calls it.
 _SENDING = {"extra_headers": "headers", "extra_query": "params"}
@@ -39,13 +39,24 @@ def arguments_of(request: ModelRequest, default_model: str) -> dict[str, Any]:
         "stream": True,
         "stream_options": {"include_usage": True},
     }
+    if request.answer_format is not None:
+        body["response_format"] = _format(request.answer_format)
     if request.tools:  # an empty list is refused, and so is a choice without tools
         body |= {"tools": list(request.tools), "tool_choice": _choice(request.tool_choice)}
+        if request.parallel_tool_calls is not None:
+            body["parallel_tool_calls"] = request.parallel_tool_calls
     return {"body": body, "options": sending}
 
 
 def _choice(choice: str) -> str | dict[str, Any]:
     return choice if choice in _CHOICES else {"type": "function", "function": {"name": choice}}
+
+
+def _format(wanted: AnswerFormat) -> dict[str, Any]:
+    if wanted.schema is None:
+        return {"type": "json_object"}
+    schema = {"name": wanted.name, "schema": wanted.schema} | ({"strict": True} if wanted.strict else {})
+    return {"type": "json_schema", "json_schema": schema}
 
 
 def _message(message: ChatMessage) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 from pydantic import BaseModel, ValidationError
 
+from domain import ids
 from domain.errors import InputRefusedError, UnavailableError
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
@@ -36,6 +37,14 @@ class Gateway:
         """Some of a thread's messages in order, at most 200. Raises: InputRefusedError; UnavailableError."""
         wanted = {"cursor": cursor, "limit": min(limit, MOST), "order": "desc" if newest_first else "asc"}
         return await self._get(Page[Message], f"/api/threads/{quote(thread, safe='')}/messages", wanted)
+
+    async def answer_to(self, thread: str, prompt_id: str) -> Message | None:
+        """The row of the last answer to one of the last prompts. Raises: InputRefusedError; UnavailableError."""
+        rows = {row.id: row for row in (await self.messages(thread, newest_first=True)).items}
+        prompt = rows.get(ids.message_id(thread, prompt_id, "prompt"))
+        if prompt is not None and prompt.joins is not None:
+            prompt = rows.get(ids.message_id(thread, prompt.joins, "prompt"))
+        return rows.get(prompt.answer or "") if prompt is not None else None
 
     async def calls(self, where: CallFilter, *, cursor: str | None = None, limit: int = MOST) -> Page[Message]:
         """Some of the calls that wait for somebody, the oldest first, at most 200. Raises: as `messages`."""

@@ -87,6 +87,12 @@ class ThreadReader:
         """The prompt's row."""
         return next(iter(await self._store.get([ids.message_id(thread, prompt_id, "prompt")])), None)
 
+    async def answer_to(self, thread: str, prompt_id: str) -> Message | None:
+        """The row of the last answer to a prompt, if there is one; of a prompt that joined a turn, that turn's."""
+        row = await self.prompt(thread, prompt_id)
+        answer = (await self._first(row)).answer if row is not None else None
+        return next(iter(await self._store.get([answer])), None) if answer else None
+
     async def answer_text(self, prompt: Message) -> str:
         """The whole text of the last answer to a prompt, if there is one; of a prompt that joined a turn, that turn's."""
         first = await self._first(prompt)

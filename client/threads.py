@@ -5,14 +5,16 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import Any
+from typing import Any, TypeVar, overload
 
+from client.generating import Answers, value_of
 from client.retries import Retrying, retrying_of
 from client.sender import CALL_TIMEOUT, Sender
 from domain.approvals import Resolution, ResolveReceipt
 from domain.content import Part
-from domain.errors import UnavailableError
-from domain.prompts import Prompt, PromptOptions, ThreadStart
+from domain.errors import InputRefusedError, UnavailableError
+from domain.output import Output, output_of
+from domain.prompts import Prompt, PromptOptions, ThreadStart, read_as
 from domain.wishes import (
     Again,
     ChangeReceipt,
@@ -26,6 +28,7 @@ from domain.wishes import (
 )
 
 ASK_AGAIN_S, ASK_AGAIN_LATER_S = 0.2, 2.0
+T = TypeVar("T")
 EXISTING = ThreadStart(must_exist=True)  # one that does not run is opened again, and none is made
 
 
@@ -61,6 +64,49 @@ class Threads(Sender):
                     return report
                 await asyncio.sleep(pause_s)
                 pause_s = min(2 * pause_s, ASK_AGAIN_LATER_S)
+
+    @overload
+    async def generate(
+        self,
+        thread: str,
+        prompt: Prompt,
+        output: type[T],
+        answers: Answers,
+        start: ThreadStart | None = None,
+        *,
+        timeout_s: float = 600.0,
+    ) -> T: ...
+
+    @overload
+    async def generate(
+        self,
+        thread: str,
+        prompt: Prompt,
+        output: Any,
+        answers: Answers,
+        start: ThreadStart | None = None,
+        *,
+        timeout_s: float = 600.0,
+    ) -> Any: ...
+
+    async def generate(
+        self,
+        thread: str,
+        prompt: Prompt,
+        output: Any,
+        answers: Answers,
+        start: ThreadStart | None = None,
+        *,
+        timeout_s: float = 600.0,
+    ) -> Any:
+        """Ask for a value: of a pydantic type, of a JSON schema, or one of a list of texts; safe to repeat with the same id.
+
+        `answers` knows the answers whole: a ThreadReader or a Gateway.
+        Raises: OutputInvalidError if the answer was no such value; NotAnsweredError if there was none; as `ask`.
+        """
+        prompt, wanted = _asking_for(_with_id(prompt), output)
+        report = await self.ask(thread, prompt, start, timeout_s=timeout_s)
+        return value_of(wanted, report, await answers.answer_to(thread, report.prompt_id))
 
     async def interrupt(
         self, thread: str, *, turn: int | None = None, prompt_id: str | None = None, reason: str | None = None
@@ -165,6 +211,18 @@ class Threads(Sender):
         """What of the thread's work has failed and is tried again; needs no worker. Raises: RPCError if there is none."""
         description = await self.handle(thread).describe(rpc_timeout=CALL_TIMEOUT)
         return retrying_of(description.raw_description, time.time())
+
+
+def _asking_for(prompt: Prompt, wanted: Any) -> tuple[Prompt, Output]:
+    """Raises: InputRefusedError if it can be no output, or is too much to send."""
+    try:
+        output = output_of(wanted)
+    except ValueError as error:
+        raise InputRefusedError(f"output: {error}") from None
+    fields = prompt.options.model_dump(mode="json") if prompt.options else {}
+    options = read_as(PromptOptions, fields | {"output": output.schema}, "the options", '{"max_steps": 3}')
+    # It is answered by itself: what joins another turn is not asked for a value of its own.
+    return prompt.model_copy(update={"options": options, "mode": prompt.mode or "queue"}), output
 
 
 def _start_for(prompt: Prompt, start: ThreadStart | None) -> ThreadStart:

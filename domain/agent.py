@@ -11,7 +11,9 @@ from domain import ids
 from domain.approvals import ApprovalPolicy
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
+from domain.output import Output, output_of
 from domain.prompts import Mode, PromptOptions
+from domain.stopping import Stop, tool_called
 from domain.tooling import Asker
 
 Effect = Literal["read", "idempotent", "write"]
@@ -22,6 +24,7 @@ LONGEST_TOOL_S = LONGEST_TURN_S = 86_400.0
 MOST_RECENT = 1_000  # messages
 MOST_RETRIES = 20
 LEAST_RESULT_CHARS, MOST_RESULT_CHARS = 500, 1_000_000
+CHOICES = ("auto", "required", "none")  # of tools, beside the name of one
 
 
 @dataclass(frozen=True)
@@ -86,9 +89,12 @@ class Agent:
     """A named definition: instructions, model, tools, limits. What a prompt's `options` say counts before it.
 
     `instructions` is the text of a system message, or of several. `model` None means the model of the settings;
-    `provider/model` names a provider of the settings. `options` goes to the provider as it is (temperature, max_tokens …).
+    `provider/model` names a provider of the settings; of a list the first that is available answers. `options` goes to the provider as it is (temperature, max_tokens …).
     Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
-    last. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
+    last. `output` is what the turn's last answer must be, if not just text: a pydantic model (or any type it can check),
+    a JSON schema or a list of texts to choose from. `stop` are conditions (domain.stopping) of which one that is met ends
+    the turn before its next model call. `tool_choice` is auto, required, none or a tool's name; one that forces a tool
+    does so in the first call of a turn. `parallel_tool_calls` None is the provider's default. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
     turn fails. `approvals` says which calls wait for somebody, and how long. `deps` reaches every tool as ToolContext.deps: as it is,
     or what it returns if it is a function, sync or async, of the Asker.
@@ -97,7 +103,7 @@ class Agent:
     name: str
     instructions: str | Sequence[str] = "You are a helpful assistant."
     description: str = ""
-    model: str | None = None
+    model: str | Sequence[str] | None = None
     tools: tuple[Tool, ...] = ()
     max_steps: int = 10  # model calls in one turn; the last one is made without tools
     max_tokens: int | None = None  # of all model calls in one turn, read and written
@@ -106,6 +112,10 @@ class Agent:
     max_failing_steps: int | None = 5  # in a row, in each of which every tool failed
     recent_messages: int = 100
     options: dict[str, Any] = field(default_factory=dict)
+    tool_choice: str = "auto"
+    parallel_tool_calls: bool | None = None
+    stop: Sequence[Stop] = ()
+    output: Any = None  # kept as domain.output.Output
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
@@ -116,6 +126,19 @@ class Agent:
             raise ValueError(f"agent {self.name!r}: a name is 1 to 64 letters, digits, _, . and -")
         for problem in self._problems():
             raise ValueError(f"agent {self.name!r}: {problem}")
+        if self.output is not None:
+            object.__setattr__(self, "output", self._output())
+
+    def _output(self) -> Output:
+        try:
+            return output_of(self.output)
+        except ValueError as error:
+            raise ValueError(f"agent {self.name!r}: {error}") from None
+
+    @property
+    def models(self) -> tuple[str | None, ...]:
+        """Those to be asked, in their order; None is the model of the settings."""
+        return (self.model,) if self.model is None or isinstance(self.model, str) else tuple(self.model)
 
     def tool(self, name: str) -> Tool | None:
         return next((tool for tool in self.tools if tool.name == name), None)
@@ -137,11 +160,17 @@ class Agent:
         if strangers := [tool for tool in given if not isinstance(tool, Tool)]:
             yield f"tools are made by @tool(), or found by catalog.installed.tool(name); {strangers[0]!r} is neither"
             return
+        if not self.models or not all(model is None or isinstance(model, str) for model in self.models):
+            yield "model is a name or a list of names, at least one"
         names = [tool.name for tool in self.tools]
         if len(names) != len(set(names)):
             yield "two tools have the same name"
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
+        if not _are_functions(self.stop):
+            yield "stop is a list of conditions, such as [tool_called('pay')]"
+        if not NAME.fullmatch(self.tool_choice):
+            yield f"tool_choice is one of {', '.join(CHOICES)} or a tool's name, not {self.tool_choice!r}"
         yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)
         yield from _out_of("recent_messages", self.recent_messages, 0, MOST_RECENT)
         yield from _out_of("max_tokens", self.max_tokens, 1, 10**12)
@@ -175,12 +204,23 @@ def with_options(agent: Agent, options: PromptOptions) -> Agent:
     given = {name: value for name in type(options).model_fields if (value := getattr(options, name)) is not None}
     if "settings" in given:
         given["options"] = given.pop("settings")
+    if "stop_after_tools" in given:
+        given["stop"] = [tool_called(name) for name in given.pop("stop_after_tools")]
     try:
         if "tools" in given:
-            given["tools"] = agent.only(given["tools"])
+            names = given["tools"]
+            given["tools"] = agent.only(names)
+            if (
+                agent.tool_choice not in CHOICES and agent.tool_choice not in names
+            ):  # it was of a tool that is not there now
+                given = {"tool_choice": "auto"} | given
         return replace(agent, **given)
     except ValueError as error:
         raise InputRefusedError(f"options of the prompt: {error}") from None
+
+
+def _are_functions(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(map(callable, value))
 
 
 def _out_of(name: str, value: float | None, least: float, most: float) -> Iterator[str]:

@@ -105,7 +105,7 @@ def call_digest(tool: str, arguments: str) -> str:
 
 
 def _result(value: Any) -> Any:
-    if (size := measure(value, 1)) > MAX_RESULT_BYTES:
+    if (size := measure(value)) > MAX_RESULT_BYTES:
         raise ValueError(f"has about {size} bytes, more than {MAX_RESULT_BYTES}; keep large data elsewhere")
     return value
 

@@ -16,8 +16,12 @@ EverthreadError
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
 │   │   ├── ContextTooLongError  the model cannot take so much at once
-│   │   └── ImagesRefusedError   the model cannot see images
+│   │   ├── ImagesRefusedError   the model cannot see images
+│   │   ├── QuotaSpentError      the account at the provider is empty
+│   │   └── FormatRefusedError   the model cannot be held to a form of its answer
+│   ├── OutputInvalidError       the answer is not what it was to be, also after a second try
 │   └── ModelUnavailableError    for now: the same call may succeed later
+├── NotAnsweredError             a turn that was waited for ended without an answer
 ├── DeliveryError                a reply did not reach its address
 │   ├── DeliveryRefusedError     for good: no further try will do
 │   └── DeliveryFailedError      for now: a later try may do
@@ -100,6 +104,18 @@ class ImagesRefusedError(ModelRefusedError):
     """The model cannot see images, and was shown one."""
 
 
+class QuotaSpentError(ModelRefusedError):
+    """The account at the provider is empty: waiting does not help, another provider may."""
+
+
+class FormatRefusedError(ModelRefusedError):
+    """The model cannot be held to the form that the answer was to have."""
+
+
+class OutputInvalidError(ModelError):
+    """The answer is not what it was to be, and its repair was not either; the text says why."""
+
+
 class ModelUnavailableError(ModelError):
     """The provider could not answer now.
 
@@ -109,6 +125,14 @@ class ModelUnavailableError(ModelError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class NotAnsweredError(EverthreadError):
+    """The turn ended otherwise: `status` says how, see domain.wishes.TurnReport."""
+
+    def __init__(self, message: str, status: str = "failed") -> None:
+        super().__init__(message)
+        self.status = status
 
 
 class DeliveryError(EverthreadError):

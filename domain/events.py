@@ -17,6 +17,9 @@ EventKind = Literal[
     "prompt.joined",  # data: turn, prompt_id, text, author: it came to the running turn
     "message.started",  # data: message_id, attempt, turn, step
     "message.delta",  # data: message_id, attempt, text
+    "reasoning.delta",  # data: message_id, attempt, text: what the model thinks
+    "tool.delta",  # data: message_id, attempt, index, call_id, tool, text: of the arguments that the model writes
+    "object.delta",  # data: message_id, attempt, object: as much of it as has come, in the place of the one before
     "message.finished",  # data: message_id, attempt, turn, step, status, finish
     "model.retrying",  # data: message_id, attempt, error, retry_in_s
     "tool.waiting",  # data: message_id, call_id, tool, turn, waits (approval or result), arguments, digest, deadline

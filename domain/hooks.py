@@ -39,7 +39,7 @@ class StepChanges:
     them that lack a result are closed, and results that lack a call are left out.
     """
 
-    model: str | None = None
+    model: str | Sequence[str] | None = None
     instructions: str | Sequence[str] | None = None
     tools: Sequence[str] | None = None
     tool_choice: str | None = None

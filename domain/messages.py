@@ -75,6 +75,9 @@ class Message(BaseModel):
     model: str | None = None
     finish: str | None = None
     error: str | None = None
+    error_type: str | None = None  # of an answer that failed: the name of the error, where that is told
+    object: Any = None  # of an answer that was to be one: the value that `text` is the JSON of
+    repair: dict[str, Any] | None = None  # of such an answer: what was wrong with the first try, {error, text}
     usage: Usage | None = None
     digest: str | None = None  # of a prompt: tells another text under the same id
     answer: str | None = None  # of a prompt that has ended: the id of its last answer

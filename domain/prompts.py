@@ -17,10 +17,12 @@ from domain import ids
 from domain.content import Content, text_of, valid_unicode
 from domain.errors import InputRefusedError
 from domain.messages import describe, preview
+from domain.output import output_of
 from domain.wire import Wire, json_size
 
 MAX_METADATA_BYTES = 16_000
 MAX_DEPTH = 16
+MAX_SCHEMA_BYTES, MAX_SCHEMA_DEPTH = 32_000, 48
 MAX_INT = 2**63 - 1  # what the store can hold
 MAX_NAME = 200
 MAX_INSTRUCTIONS = 8_000  # characters
@@ -34,20 +36,31 @@ AGENT_PATTERN = r"^[A-Za-z0-9_.-]{1,64}$"
 
 def _plain_json(value: Any) -> Any:
     if isinstance(value, dict):
-        size = measure(value, 1)
+        size = measure(value)
         if size > MAX_METADATA_BYTES:
             raise ValueError(f"has about {size} bytes, more than {MAX_METADATA_BYTES}; keep large data elsewhere")
     return value
 
 
-def measure(value: Any, depth: int) -> int:
+def _output(value: Any) -> Any:
+    if not isinstance(value, dict | list):
+        raise ValueError(  # noqa: TRY004 - what pydantic takes for a refusal
+            f"is a JSON schema or a list of texts to choose from, not {describe(value)}"
+        )
+    if (size := measure(value, MAX_SCHEMA_DEPTH)) > MAX_SCHEMA_BYTES:
+        raise ValueError(f"has about {size} bytes, more than {MAX_SCHEMA_BYTES}; ask for less, or let the agent say it")
+    output_of(value)
+    return value
+
+
+def measure(value: Any, levels: int = MAX_DEPTH, depth: int = 1) -> int:
     """Roughly the bytes of a JSON value. Raises: ValueError if the store could not keep it."""
-    if depth > MAX_DEPTH:
-        raise ValueError(f"is nested deeper than {MAX_DEPTH} levels; flatten it")
+    if depth > levels:
+        raise ValueError(f"is nested deeper than {levels} levels; flatten it")
     if isinstance(value, dict):
-        return 2 + sum(measure(k, depth + 1) + measure(v, depth + 1) + 2 for k, v in value.items())
+        return 2 + sum(measure(k, levels, depth + 1) + measure(v, levels, depth + 1) + 2 for k, v in value.items())
     if isinstance(value, list):
-        return 2 + sum(measure(item, depth + 1) + 1 for item in value)
+        return 2 + sum(measure(item, levels, depth + 1) + 1 for item in value)
     if isinstance(value, str):
         return len(valid_unicode(value).encode()) + 2
     if isinstance(value, float) and not math.isfinite(value):
@@ -62,6 +75,7 @@ AgentName = Annotated[str, Field(pattern=AGENT_PATTERN, strict=True)]
 Name = Annotated[str, BeforeValidator(valid_unicode), Field(min_length=1, max_length=MAX_NAME)]
 Seconds = Annotated[float, Field(gt=0, le=100 * 365 * 86_400, allow_inf_nan=False)]
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json)]
+Wanted = Annotated[dict[str, Any] | list[str], BeforeValidator(_output)]
 Instructions = Annotated[str, BeforeValidator(valid_unicode), Field(max_length=MAX_INSTRUCTIONS)]
 Mode = Literal["queue", "steer", "interrupt", "replace", "reject"]
 
@@ -69,13 +83,15 @@ Mode = Literal["queue", "steer", "interrupt", "replace", "reject"]
 class PromptOptions(Wire):
     """What a prompt wants otherwise than its agent: each option replaces the agent's as a whole.
 
-    `model` may be `provider/model`. `tools` names those of the agent's tools that may be used. `settings` goes to the
-    provider as it is (temperature …). `max_tokens` and `max_seconds` bound the whole turn.
+    `model` may be `provider/model`, or a list, of which the first that is available answers. `tools` names those of the agent's tools that may be used. `settings` goes to the
+    provider as it is (temperature …). `tool_choice` is auto, required, none or a tool's name, for the first model call;
+    after one of the tools `stop_after_tools` has succeeded no further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer
+    must be: a JSON schema, or a list of texts to choose from.
     """
 
     model_config = ConfigDict(extra="forbid")
 
-    model: Name | None = None
+    model: Name | Annotated[list[Name], Field(min_length=1, max_length=10)] | None = None
     instructions: Instructions | Annotated[list[Instructions], Field(max_length=10)] | None = None
     tools: Annotated[list[Name], Field(max_length=ids.MAX_CALLS)] | None = None
     settings: Metadata | None = None
@@ -83,6 +99,10 @@ class PromptOptions(Wire):
     max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     max_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     recent_messages: Annotated[int, Field(ge=0, le=1000, strict=True)] | None = None
+    output: Wanted | None = None
+    tool_choice: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", strict=True)] | None = None
+    parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None
+    stop_after_tools: Annotated[list[Name], Field(max_length=ids.MAX_CALLS)] | None = None
 
 
 class ReplyTo(Wire):

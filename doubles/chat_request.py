@@ -6,18 +6,10 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from doubles.replies import Reply, ReplyError
+from doubles import response_format
+from doubles.refusal import RefusedError
 
 ROLES = ("system", "developer", "user", "assistant", "tool", "function")
-
-
-class RefusedError(Exception):
-    """The request is refused; `reply` is the provider's answer to it."""
-
-    def __init__(self, message: str, *, status: int = 400, code: str | None = None, param: str | None = None) -> None:
-        super().__init__(message)
-        error = ReplyError(message=message, type="invalid_request_error", code=code, param=param)
-        self.reply = Reply(status=status, error=error)
 
 
 @dataclass(frozen=True)
@@ -45,6 +37,7 @@ def read(raw: bytes) -> ChatRequest:
         raise RefusedError("Invalid type for 'messages': expected an array of objects.", param="messages")
     _refuse_empty_arrays(body)
     _refuse_broken_history(messages)
+    response_format.refuse_unusable(body.get("response_format"), json.dumps(messages))
     last_user = max((i for i, message in enumerate(messages) if message["role"] == "user"), default=-1)
     results = _results_at_the_end(messages)
     return ChatRequest(

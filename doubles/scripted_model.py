@@ -32,10 +32,11 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
 from doubles import chat_request, control, demo
-from doubles.chat_request import ChatRequest, RefusedError
+from doubles.chat_request import ChatRequest
 from doubles.completion import Completion, error_body
 from doubles.exchange import ClientLeftError, Exchange, Protocol
 from doubles.journal import Condition, Journal, RecordedRequest
+from doubles.refusal import RefusedError
 from doubles.replies import Reply, ReplyError, ToolCall, Usage
 from doubles.script import Playback, Script, explain
 

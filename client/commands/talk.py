@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import sys
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -33,6 +35,13 @@ Mode = Annotated[
 ]
 Owner = Annotated[str | None, typer.Option(help="Whose thread it is, if it is begun.")]
 Model = Annotated[str | None, typer.Option(help="The model of this turn, also provider/model. Default: the agent's.")]
+Schema = Annotated[
+    Path | None,
+    typer.Option(
+        help="A file with a JSON schema, or with a JSON list of texts to choose from: the answer is such a value.",
+        metavar="FILE",
+    ),
+]
 MustExist = Annotated[bool, typer.Option("--must-exist", help="Do not start the thread if there is none.")]
 
 
@@ -67,6 +76,7 @@ def ask(
     agent: Agent = None,
     mode: Mode = None,
     model: Model = None,
+    schema: Schema = None,
     owner: Owner = None,
     must_exist: MustExist = False,
     as_json: Json = False,
@@ -77,7 +87,10 @@ def ask(
     otherwise; 2: it was not taken, or there is no answer yet.
     """
     fields = {"id": prompt_id, "author": author, "agent": agent, "mode": mode, "must_exist": must_exist}
-    run(context, lambda console: _ask(console, thread, _prompt(text, model, fields), owner, timeout, as_json=as_json))
+    run(
+        context,
+        lambda console: _ask(console, thread, _prompt(text, model, fields, schema), owner, timeout, as_json=as_json),
+    )
 
 
 def interrupt(
@@ -103,12 +116,21 @@ def status(context: typer.Context, thread: Thread, as_json: Json = False) -> Non
     run(context, lambda console: _status(console, thread, as_json=as_json))
 
 
-def _prompt(text: str, model: str | None, fields: dict[str, Any]) -> Prompt:
+def _prompt(text: str, model: str | None, fields: dict[str, Any], schema: Path | None = None) -> Prompt:
     """Raises: InputRefusedError."""
     given = {name: value for name, value in fields.items() if value is not None}
-    if model is not None:
-        given["options"] = {"model": model}
+    options = {"model": model, "output": None if schema is None else _schema(schema)}
+    if wanted := {name: value for name, value in options.items() if value is not None}:
+        given["options"] = wanted
     return read_prompt(given | {"content": sys.stdin.read() if text == "-" else text})
+
+
+def _schema(file: Path) -> Any:
+    """Raises: InputRefusedError; OSError."""
+    try:
+        return json.loads(file.read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise InputRefusedError(f"--schema {file} is no JSON: {error}") from None
 
 
 def _start(owner: str | None) -> ThreadStart:

@@ -6,9 +6,12 @@ from dataclasses import replace
 
 import pytest
 
+from activities.rows import prompt_row
 from domain.agent import Agent
 from domain.errors import ModelUnavailableError
 from domain.messages import ThreadRecord
+from domain.prompts import Prompt
+from domain.stopping import step_count
 from tests.activities.fakes import PAUSE, FakeModel, Steps, completion, failure, look
 from tests.agents import Workbench
 from tests.system import WatchedStore
@@ -144,3 +147,49 @@ async def test_an_answered_turn_makes_the_thread_active_again(steps: Steps) -> N
     record = await steps.store.get_thread(steps.thread)
     assert record is not None
     assert record.status == "active"
+
+
+# --- conditions
+
+
+async def test_a_turn_that_stops_is_stopped_by_the_first_attempt_that_says_so(steps: Steps) -> None:
+    """A condition may say something else an attempt later: what was decided and told stays."""
+    said = iter([True, False])
+    agent = replace(HELPER, stop=[lambda _: next(said)])
+    first = await steps.ask(agent, completion("Looking.", [look()]))
+    await steps.ran(0)
+    result = await steps.later(agent, 1)
+    assert (result.finish, result.message_id, result.preview, result.plan) == (
+        "stopped",
+        first.message_id,
+        "Looking.",
+        [],
+    )
+    assert steps.asked == []
+    assert (await steps.prompt()).answer == first.message_id
+    assert await steps.later(agent, 1, number=2) == result
+    assert steps.asked == []
+    assert next(said) is False
+    assert len(steps.events.of(steps.thread, "message.finished")) == 2
+
+
+async def test_an_attempt_that_went_on_is_not_stopped_by_the_next_one(steps: Steps) -> None:
+    said = iter([False, True])
+    agent = replace(HELPER, stop=[lambda _: next(said)])
+    await steps.ask(agent, completion("", [look()]))
+    await steps.ran(0)
+    result = await steps.later(agent, 1, completion("On."))
+    assert await steps.later(agent, 1, number=2) == result
+
+
+async def test_a_prompt_that_joins_a_turn_just_as_it_stops_finds_it_whole(steps: Steps) -> None:
+    agent = replace(HELPER, stop=[step_count(1)])
+    await steps.ask(agent, completion("Looking.", [look()]))
+    await steps.ran(0)
+    stopped = await steps.later(agent, 1)
+    joining = prompt_row(steps.thread, Prompt(id="q", content="More!"), None, 0.0)
+    await steps.store.insert([joining])
+    result = await steps.later(agent, 2, completion("More."), joined=["q"], expect=[stopped.message_id])
+    assert (result.finish, result.preview) == ("stop", "More.")
+    assert [message.text for message in steps.asked[0].messages] == ["Use tools.", "Hi", "Looking.", "I see.", "More!"]
+    assert (await steps.prompt()).answer == result.message_id

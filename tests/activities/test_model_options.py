@@ -203,7 +203,7 @@ def raises(_: StepInfo) -> StepChanges:
         (lambda _: StepChanges(tools=["look"], tool_choice="pay"), "chose 'pay'; tool_choice is one of: auto,"),
         (lambda _: StepChanges(settings={"seed": object()}), "returned what cannot be used: Object of type object"),
         (lambda _: StepChanges(messages=[]), "left no message for the model"),
-        (lambda _: StepChanges(model=5), "failed: ValidationError: 1 validation error for StepChanges model"),  # type: ignore[arg-type]
+        (lambda _: StepChanges(model=5), "failed: ValidationError: 2 validation errors for StepChanges model"),  # type: ignore[arg-type]
         (
             lambda _: StepChanges(messages=[ChatMessage("user", None)]),  # type: ignore[arg-type]
             "failed: ValidationError: 1 validation error for StepChanges messages.0.text",
@@ -223,7 +223,7 @@ async def test_a_hook_that_takes_too_long_fails_the_turn(steps: Steps, monkeypat
     async def hangs(_: StepInfo) -> None:
         await asyncio.Event().wait()
 
-    monkeypatch.setattr("activities.calling.HOOK_S", 0.02)
+    monkeypatch.setattr("activities.hooks.HOOK_S", 0.02)
     steps.agents = [replace(HELPER, prepare_step=hangs)]
     failed = await failure(1, steps.call(FakeModel()), steps.request(agent="mine"))
     assert failed.message == "The prepare_step of agent 'mine' did not finish within 0.02 s"

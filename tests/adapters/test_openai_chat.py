@@ -10,10 +10,10 @@ import pytest
 from adapters.openai_chat import OpenAIChat
 from domain.content import Part
 from domain.context import ChatMessage
-from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError
+from domain.errors import FormatRefusedError, ModelRefusedError, ModelUnavailableError, SetupError
 from domain.messages import ToolCall as Call
 from domain.messages import Usage
-from domain.model import ModelRequest
+from domain.model import AnswerFormat, ModelRequest
 from doubles.scripted_model import Reply, ReplyError, ScriptedModel, ToolCall
 from doubles.scripted_model import Usage as Tokens
 from tests.adapters.chatting import HELLO, KEY, ask, asking, chat_with
@@ -116,6 +116,24 @@ async def test_the_choice_of_one_tool_names_it(model: ScriptedModel, chat: OpenA
     await ask(chat, asking(tools=[CLOCK], tool_choice="current_time"))
     chosen = {"type": "function", "function": {"name": "current_time"}}
     assert model.requests[0].body["tool_choice"] == chosen
+
+
+async def test_the_form_of_an_answer_is_sent_as_the_provider_wants_it(model: ScriptedModel, chat: OpenAIChat) -> None:
+    schema = {"type": "object", "properties": {}, "additionalProperties": False, "required": []}
+    model.script("{}")
+    for form in (AnswerFormat("x", schema, strict=True), AnswerFormat("x", schema), AnswerFormat("x"), None):
+        await ask(chat, asking(ChatMessage("user", "As JSON!"), answer_format=form))
+    assert [request.body.get("response_format") for request in model.requests] == [
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": schema, "strict": True}},
+        {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}},
+        {"type": "json_object"},
+        None,
+    ]
+
+
+async def test_a_form_that_is_not_taken_is_an_error_of_its_own(model: ScriptedModel, chat: OpenAIChat) -> None:
+    with pytest.raises(FormatRefusedError, match="schema must be a JSON Schema of 'type"):
+        await ask(chat, asking(answer_format=AnswerFormat("x", {"type": "array"})))
 
 
 async def test_without_tools_neither_tools_nor_a_choice_is_sent(model: ScriptedModel, chat: OpenAIChat) -> None:

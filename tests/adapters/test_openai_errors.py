@@ -12,7 +12,7 @@ import openai
 import pytest
 
 from adapters.openai_errors import LONGEST_WAIT_S, ErrorWords, retry_after_s
-from domain.errors import ImagesRefusedError, ModelError, ModelRefusedError, ModelUnavailableError
+from domain.errors import FormatRefusedError, ImagesRefusedError, ModelError, ModelRefusedError, ModelUnavailableError
 
 KEY = "sk-test-0123456789abcdef"
 NOW = 1_700_000_000.0
@@ -204,3 +204,21 @@ def test_a_model_that_cannot_see_is_told_from_one_that_is_not_well(code: int, se
     error = refusal(code, {"error": {"message": sentence}})
     assert isinstance(error, ImagesRefusedError)
     assert str(error) == f"{sentence} (HTTP {code})"
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (400, {"error": {"message": "Nope.", "param": "response_format"}}),  # OpenAI
+        (400, {"error": {"message": "This model does not support response format `json_schema`."}}),  # Groq
+        (400, {"error": {"message": "json mode cannot be combined with tool/function calling"}}),  # Groq
+        (400, {"error": {"message": "This response_format type is unavailable now"}}),  # DeepSeek
+        (422, {"detail": "structured outputs are not supported by this model"}),  # vLLM
+        (404, {"error": {"message": "No endpoints found that support structured outputs"}}),  # OpenRouter
+        (400, {"error": {"message": "Failed to parse grammar", "code": 400}}),  # llama.cpp
+    ],
+    ids=["openai", "groq", "groq with tools", "deepseek", "vllm", "openrouter", "llama.cpp"],
+)
+def test_a_form_of_the_answer_that_is_not_taken_is_told_apart(code: int, body: Any) -> None:
+    assert type(refusal(code, body)) is FormatRefusedError
+    assert type(refusal(500, body)) is ModelUnavailableError

@@ -31,11 +31,16 @@ async def health() -> dict[str, Any]:
     return {"status": "ok"}
 
 
-@pytest.fixture
-async def shell(system: System) -> AsyncIterator[Shell]:
+def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
+        port: int = probe.getsockname()[1]
+    return port
+
+
+@pytest.fixture
+async def shell(system: System) -> AsyncIterator[Shell]:
+    port = free_port()
     async with serve(make_app(system.store, system.threads, health, "test"), "127.0.0.1", port):
         yield Shell(system, port)
 

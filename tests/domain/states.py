@@ -28,6 +28,10 @@ def every_field_set() -> ThreadState:
         max_tokens=100,
         max_seconds=9.5,
         recent_messages=3,
+        output=["yes", "no"],
+        tool_choice="look",
+        parallel_tool_calls=False,
+        stop_after_tools=["look"],
     )
     prompt = Prompt(
         id="p",

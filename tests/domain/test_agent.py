@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from domain.agent import Agent, Tool, with_options
 from domain.errors import InputRefusedError
 from domain.prompts import PromptOptions
+from domain.stopping import step_count
 
 
 def tool(name: str) -> Tool:
@@ -20,19 +21,22 @@ def tool(name: str) -> Tool:
 
 AGENT = Agent("a", tools=(tool("look"), tool("pay"), tool("fly")), options={"temperature": 0.1, "seed": 7})
 OPTIONS: dict[str, Any] = {
-    "model": "groq/llama",
+    "model": ["groq/llama", "openai/gpt-5-nano"],
     "instructions": ["Rhyme.", "In verse."],
     "settings": {"temperature": 0.9},
     "max_steps": 3,
     "max_tokens": 100,
     "max_seconds": 1.5,
     "recent_messages": 0,
+    "output": ["yes", "no"],
+    "tool_choice": "pay",
+    "parallel_tool_calls": False,
 }
 OF_AGENT = {"settings": "options"}  # what an option is called there
 
 
 def test_every_option_of_a_prompt_is_tried_here() -> None:
-    assert {*OPTIONS, "tools"} == set(PromptOptions.model_fields)
+    assert {*OPTIONS, "tools", "stop_after_tools"} == set(PromptOptions.model_fields)
 
 
 @given(st.sets(st.sampled_from(sorted(OPTIONS))))
@@ -46,6 +50,20 @@ def test_each_option_replaces_the_agents_as_a_whole_and_nothing_else(given_optio
 @pytest.mark.parametrize(("names", "kept"), [(["fly", "look"], ["look", "fly"]), ([], []), (["pay", "pay"], ["pay"])])
 def test_a_prompt_may_use_some_of_the_agents_tools(names: list[str], kept: list[str]) -> None:
     assert [t.name for t in with_options(AGENT, PromptOptions(tools=names)).tools] == kept
+
+
+def test_a_prompt_that_takes_a_tool_away_takes_away_that_it_must_be_called() -> None:
+    forced = replace(AGENT, tool_choice="pay")
+    assert with_options(forced, PromptOptions(tools=["look"])).tool_choice == "auto"
+    assert with_options(forced, PromptOptions(tools=["pay"])).tool_choice == "pay"
+    assert with_options(forced, PromptOptions(tools=["look"], tool_choice="look")).tool_choice == "look"
+
+
+def test_a_prompt_replaces_the_conditions_of_the_agent() -> None:
+    stopping = replace(AGENT, stop=[step_count(1)])
+    [condition] = with_options(stopping, PromptOptions(stop_after_tools=["pay"])).stop
+    assert condition is not stopping.stop[0]
+    assert with_options(stopping, PromptOptions(stop_after_tools=[])).stop == []
 
 
 def test_a_tool_that_the_agent_does_not_have_is_told_with_the_choice() -> None:
@@ -73,6 +91,10 @@ def test_an_option_that_no_agent_could_have_is_refused(options: dict[str, Any]) 
         {"busy_mode": "wait"},
         {"instructions": ["Be brief.", 5]},
         {"tools": (tool("look"), tool("look"))},
+        {"output": ["yes", "yes"]},
+        {"stop": "pay"},
+        {"model": []},
+        {"tool_choice": "a b"},
     ],
     ids=lambda wrong: next(iter(wrong)),
 )

@@ -10,7 +10,7 @@ from domain.agent import Agent
 from domain.hooks import StepChanges, StepInfo
 from domain.messages import Message
 from domain.prompts import Prompt, PromptOptions
-from doubles.scripted_model import Reply, ToolCall, Usage
+from doubles.scripted_model import Reply, ReplyError, ToolCall, Usage
 from tests.system import System
 
 LOOK = Reply(tool_calls=[ToolCall(name="look")])
@@ -54,6 +54,17 @@ async def test_the_model_that_ran_is_recorded(system: System, thread: str) -> No
     await system.ended(thread, "a")
     [answer] = await system.answers(thread, "a")
     assert answer.model == "other"
+
+
+async def test_a_model_that_is_out_is_passed_over_and_the_one_that_answered_is_recorded(
+    system: System, thread: str
+) -> None:
+    away = Reply(status=503, error=ReplyError(message="Overloaded."), times=1)
+    system.model.script(away, "Hello!")
+    assert await system.ask(thread, "Hi", id="a", options=options(model=["first", "second"])) == "Hello!"
+    assert [request.body["model"] for request in system.model.requests] == ["first", "second"]
+    [answer] = await system.answers(thread, "a")
+    assert answer.model == "second"
 
 
 async def test_options_hold_for_a_prompt_by_signal_of_another_language(system: System, thread: str) -> None:
