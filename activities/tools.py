@@ -168,15 +168,16 @@ class ToolActivities:
             async with limit:
                 return await self._invoke(call, agent, tool, values)
         except ToolError as error:
+            log.info("tool.refused", tool=tool.name, error=str(error)[:1_000])
             return _failed(str(error))
         except SupersededError:  # while it said something: another attempt has its place
             raise
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
-            why = f"The tool failed: {type(error).__name__}: {error}"
+            why = f"The tool failed: {_words(error)}"
             if limit.expired():
                 unknown = " The outcome is unknown: it may still happen." if tool.effect == "write" else ""
                 why = f"The tool did not finish within {tool.timeout_s:g} s.{unknown}"
-            log.warning("tool.failed", tool=tool.name, error=repr(error))
+            log.warning("tool.failed", tool=tool.name, error=why)
             await self._try_again(call, tool, why)
             return _failed(why)
 
@@ -198,7 +199,10 @@ class ToolActivities:
             if tool.context is not None:
                 values |= {tool.context: await self._context(call, agent, tool, line)}
             value = await invoke(tool, values, lambda value: line.so_far(_text(tool, value)))
-        return _finished(tool, value)
+        try:
+            return _finished(tool, value)
+        except Exception as error:
+            raise ToolError(f"The tool has run, but what it returned cannot be used: {_words(error)}") from error
 
     async def _context(self, call: Call, agent: Agent, tool: Tool, line: CallLine) -> ToolContext[Any]:
         request, record, prompt = call.request, call.record, call.prompt
@@ -262,6 +266,14 @@ class ToolActivities:
         if kind != "tool.finished":
             place["attempt"] = call.attempt
         await self._events.publish(call.request.thread, kind, place | data | (more or {}))
+
+
+def _words(error: BaseException) -> str:
+    """What an error of a user's says, even if it cannot be asked."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # noqa: BLE001 - its __str__ is a user's too
+        return type(error).__name__
 
 
 def _writes(call: Call, tool: Tool) -> bool:

@@ -60,4 +60,4 @@ def _checked(adapter: TypeAdapter[Any], value: Any) -> Any:
         return adapter.validate_python(value)
     except ValidationError as error:
         problems = (f"{'.'.join(map(str, e['loc'])) or 'it'}: {e['msg']}" for e in error.errors(include_url=False))
-        raise ValueError(f"the tool's result is not what it says: {'; '.join(problems)}") from None
+        raise ValueError("; ".join(problems)) from None

@@ -8,10 +8,10 @@ from urllib.parse import urlsplit
 
 from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from activities.ports import Store
+from activities.ports import Blobs, Store
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from domain.listing import ThreadFilter
@@ -20,11 +20,13 @@ from domain.prompts import MAX_NAME
 from gateway.calls import calls_of
 from gateway.params import HIDDEN, Cursor, Limit
 
+ID_PATTERN = "^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$"
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
 ROUTES = (
     "/api/health",
     "/api/threads",
     "/api/threads/{thread}/messages",
+    "/api/threads/{thread}/messages/{message_id}/result",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
 )
@@ -32,7 +34,7 @@ Equal = Annotated[str | None, Query(description="Only threads that have exactly 
 Health = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def make_app(store: Store, threads: Threads, health: Health, version: str) -> FastAPI:
+def make_app(store: Store, threads: Threads, health: Health, version: str, blobs: Blobs | None = None) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does."""
     app = FastAPI(title="Everthread", version=version, docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_refuse_foreigners)
@@ -72,8 +74,27 @@ def make_app(store: Store, threads: Threads, health: Health, version: str) -> Fa
             raise HTTPException(404, f"There is no thread {thread!r}; GET /api/threads lists them.")
         return await store.page(thread, cursor=cursor, limit=limit, newest_first=order == "desc")
 
+    @app.get("/api/threads/{thread}/messages/{message_id}/result")
+    async def get_result(
+        thread: Annotated[str, Path(max_length=MAX_NAME)], message_id: Annotated[str, Path(pattern=ID_PATTERN)]
+    ) -> PlainTextResponse:
+        """A tool's result whole, also if it was too long for the model."""
+        rows = [row for row in await store.get([message_id]) if row.thread == thread and row.role == "tool"]
+        if not rows:
+            raise HTTPException(404, f"Thread {thread!r} has no tool result {message_id!r}; its messages name them.")
+        return PlainTextResponse(await _whole(rows[0], blobs), headers={"X-Content-Type-Options": "nosniff"})
+
     app.include_router(calls_of(store, threads))
     return app
+
+
+async def _whole(row: Message, blobs: Blobs | None) -> bytes:
+    if row.blob is None:
+        return (row.output if row.output is not None else row.text).encode()
+    content = await blobs.get(str(row.blob["ref"])) if blobs is not None else None
+    if content is None:
+        raise HTTPException(404, f"The result {row.id!r} is not kept whole any longer; the message has its ends.")
+    return content
 
 
 async def _refuse_foreigners(request: Request, call_next: Callable[[Request], Awaitable[Response]]) -> Response:

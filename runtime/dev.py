@@ -21,6 +21,7 @@ from temporalio.service import RPCError
 from temporalio.worker import Worker
 
 from adapters.streams_memory import MemoryEvents
+from catalog.live import LiveCatalog
 from client.reading import ThreadReader
 from client.threads import Threads
 from domain.errors import EverthreadError, SetupError
@@ -103,7 +104,7 @@ async def _run(options: Options, settings: Settings) -> None:
         ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs)
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
-        app = make_app(store, threads, _health(client, worker), VERSION)
+        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs)
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:
@@ -214,14 +215,15 @@ class _System:
         )
 
 
-def _health(client: Client, worker: Worker) -> Any:
+def _health(client: Client, worker: Worker, found: LiveCatalog) -> Any:
     async def health() -> dict[str, Any]:
         try:
             reachable = await client.service_client.check_health(timeout=HEALTH_TIMEOUT)
         except RPCError:
             reachable = False
         parts = {"temporal": reachable, "worker": worker.is_running}
-        return {"status": "ok" if all(parts.values()) else "down", "version": VERSION} | parts
+        broken = {"catalog": dict(found.problems)} if found.problems else {}  # the last good versions answer
+        return {"status": "ok" if all(parts.values()) else "down", "version": VERSION} | parts | broken
 
     return health
 

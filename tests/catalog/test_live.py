@@ -15,6 +15,8 @@ from catalog import live
 from catalog.live import LiveCatalog
 from domain.errors import SetupError, UnknownAgentError
 from domain.tooling import Asker
+from doubles.scripted_model import Reply, ToolCall
+from tests.system import System
 
 AGENT = """
 from domain.agent import Agent
@@ -182,6 +184,22 @@ async def test_nothing_is_loaded_again_while_nothing_changes(folder: Folder) -> 
     module = sys.modules["catalog.agents.poet"]
     await words_of(found)
     assert sys.modules["catalog.agents.poet"] is module
+
+
+async def test_an_edit_counts_from_the_next_prompt_on_without_a_restart(
+    folder: Folder, system: System, thread: str
+) -> None:
+    """Also of a tool, in the midst of a turn; a broken edit changes nothing."""
+    folder.tool("roses")
+    system.catalog = LiveCatalog("reciter")  # type: ignore[assignment] # it is asked the same
+    await system.stop_workers()
+    await system.start_worker()
+    system.model.script(Reply(tool_calls=[ToolCall(name="recite")]), Reply(after_tool=True, text="{tool}"))
+    assert await system.ask(thread, "One.", agent="reciter") == "roses"
+    folder.tool("daisy")
+    assert await system.ask(thread, "Two.", agent="reciter") == "daisy"
+    (folder.tools / "verse.py").write_text("def (", encoding="utf-8")
+    assert await system.ask(thread, "Three.", agent="reciter") == "daisy"
 
 
 async def test_an_agent_that_is_made_for_whoever_asks_is_found_too(folder: Folder) -> None:

@@ -71,6 +71,7 @@ class Fleet:
     model_url: str
     double: QdrantDouble
     store: Store
+    program: str = "worker.py"
     task_queue: str = field(default_factory=lambda: uuid4().hex)
     workers: list[Worker] = field(default_factory=list)
 
@@ -93,7 +94,7 @@ class Fleet:
         log_path = self.folder / f"worker-{uuid4().hex}.log"
         with log_path.open("wb") as log:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, str(ROOT / "worker.py"),
+                sys.executable, str(ROOT / self.program),
                 stdin=DEVNULL, stdout=log, stderr=log, cwd=self.folder, env=environment(**self.settings() | settings),
             )  # fmt: skip
         worker = Worker(process, log_path)
@@ -104,17 +105,20 @@ class Fleet:
         """Start as many as are missing. Returns those that run, up and ready."""
         running = [worker for worker in self.workers if worker.running]
         running += await asyncio.gather(*(self.launch() for _ in range(count - len(running))))
-
-        async def started() -> bool:
-            assert all(worker.running for worker in running), [worker.log_path.read_text() for worker in running]
-            return all(worker.log("worker.started") for worker in running)
-
-        await until(started, START_S, "workers started")
+        await self.ready(*running)
         return running
 
-    async def submit(self, thread: str, *prompts: str) -> list[str]:
+    async def ready(self, *workers: Worker) -> None:
+        async def started() -> bool:
+            assert all(worker.running for worker in workers), [worker.log_path.read_text() for worker in workers]
+            return all(worker.log("worker.started") for worker in workers)
+
+        await until(started, START_S, "workers started")
+
+    async def submit(self, thread: str, *prompts: str, agent: str | None = None) -> list[str]:
         """Returns the prompts' ids."""
-        receipts = [await self.threads.submit(thread, Prompt(content=text), ThreadStart()) for text in prompts]
+        start = ThreadStart(agent=agent)
+        receipts = [await self.threads.submit(thread, Prompt(content=text), start) for text in prompts]
         return [receipt.prompt_id for receipt in receipts]
 
     async def rows(self, thread: str) -> list[Message]:
@@ -158,10 +162,12 @@ class Fleet:
 
 
 @asynccontextmanager
-async def run_fleet(folder: Path, client: Client, model_url: str) -> AsyncIterator[Fleet]:
+async def run_fleet(
+    folder: Path, client: Client, model_url: str, *, program: str = "worker.py"
+) -> AsyncIterator[Fleet]:
     async with qdrant_double(folder / "qdrant") as double:
         store = await ServerStore.open(double.url, timeout_s=2)
-        fleet = Fleet(folder, client, model_url, double, store)
+        fleet = Fleet(folder, client, model_url, double, store, program)
         try:
             yield fleet
         finally:

@@ -6,13 +6,14 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from domain.errors import SetupError
 from domain.model import ModelRequest
 from doubles.scripted_model import ScriptedModel
 from runtime.model_choice import ModelChoice
 from runtime.settings import Settings
-from runtime.wiring import open_model
+from runtime.wiring import open_catalog, open_model
 from tests.adapters.chatting import HELLO, KEY, ask
 
 
@@ -58,3 +59,13 @@ async def test_the_demo_has_no_providers(server: ScriptedModel) -> None:
 async def test_a_provider_that_cannot_be_used_is_told_at_the_start(server: ScriptedModel) -> None:
     with pytest.raises(SetupError, match="mine of EVERTHREAD_PROVIDERS is not an address"):
         await asked(server, "openai", providers={"mine": {"base_url": "mine"}})
+
+
+def test_a_tool_that_writes_for_longer_than_a_worker_waits_at_its_end_is_named() -> None:
+    """Else a deploy cuts it off, and its outcome is unknown."""
+    with capture_logs() as logs:
+        open_catalog(Settings.model_validate({"grace_s": 10.0}))
+    assert {line["tool"] for line in logs if line["event"] == "tool.outlives_grace"} == {"fileTicket", "sendEmail"}
+    with capture_logs() as logs:
+        open_catalog(Settings())
+    assert not [line for line in logs if line["event"] == "tool.outlives_grace"]

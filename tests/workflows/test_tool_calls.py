@@ -480,10 +480,44 @@ async def test_a_result_that_is_not_what_the_tool_says_is_a_failed_result(system
         """Query."""
         return ["x"]
 
-    words = (
-        "I read: The tool failed: ValueError: the tool's result is not what it says: 0: Input should be a valid integer"
-    )
-    assert (await use(system, thread, query)).startswith(words)
+    words = "The tool has run, but what it returned cannot be used: ValueError: 0: Input should be a valid integer"
+    assert (await use(system, thread, query)).startswith(f"I read: {words}")
+
+
+async def test_whatever_a_tool_returns_or_raises_is_a_result(system: System, thread: str) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+
+    class MuteError(Exception):
+        def __str__(self) -> str:
+            raise LookupError
+
+    @tool(effect="write")
+    def turn_round() -> Any:
+        """Return what has no end."""
+        return circle
+
+    @tool(effect="write")
+    def fall_silent() -> None:
+        """Raise what cannot be read."""
+        raise MuteError
+
+    @tool(effect="write")
+    def stop() -> None:
+        """Raise what ends iterations."""
+        raise StopIteration
+
+    @tool(effect="write")
+    def rave() -> str:
+        """Say half a character and a zero."""
+        return "\ud83d\x00"
+
+    await use(system, thread, turn_round, fall_silent, stop, rave)
+    round_, silent, stopped, raving = [row.text for row in await results(system, thread)]
+    assert round_.startswith("The tool has run, but what it returned cannot be used: ValueError: Circular reference")
+    assert silent == "The tool failed: MuteError"
+    assert stopped == "The tool failed: RuntimeError: StopIteration()"
+    assert raving == "\ufffd\x00"
 
 
 # --- who asks
