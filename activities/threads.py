@@ -84,6 +84,7 @@ class ThreadActivities:
                 metadata=start.metadata,
                 idle_timeout_s=start.idle_timeout_s,
                 expires_at=now + start.ttl_s if start.ttl_s else None,
+                parent=start.parent,
                 created_at=now,
                 updated_at=now,
             )

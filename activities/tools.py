@@ -18,12 +18,14 @@ import structlog
 from pydantic_core import to_jsonable_python
 from temporalio import activity
 
+from activities.delegation import Delegations
 from activities.failures import translated
 from activities.lease import Lease, interrupted
+from activities.outcome import Outcome
 from activities.ports import Catalog, EventLog, Store
 from activities.rows import held, tool_row, tool_row_id
 from domain import ids
-from domain.agent import Tool
+from domain.agent import Agent, Tool
 from domain.errors import NotVisibleYetError, SupersededError
 from domain.messages import Message, ToolCall, mend_text
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
@@ -38,11 +40,18 @@ class ToolActivities:
     """Tool calls over the ports it is given."""
 
     def __init__(
-        self, store: Store, events: EventLog, catalog: Catalog, *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        events: EventLog,
+        catalog: Catalog,
+        delegations: Delegations,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._events = events
         self._catalog = catalog
+        self._delegations = delegations
         self._clock = clock
 
     @activity.defn(name="run_tool")
@@ -65,9 +74,9 @@ class ToolActivities:
         if not row.final:
             await self._publish(request, "tool.started", row)
             lease.check()
-            text, failed = await self._outcome(request, arguments, begun_before)
+            outcome = await self._outcome(request, row, attempt, arguments, begun_before=begun_before)
             lease.check()
-            row = await self._save(request, row.id, attempt, text, "failed" if failed else "complete")
+            row = await self._save(request, row.id, attempt, outcome)
         return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
 
     async def _claim(self, request: ToolRequest, attempt: int) -> tuple[Message, bool]:
@@ -80,20 +89,22 @@ class ToolActivities:
         row = held(await self._store.amend(row_id, attempt, {"updated_at": self._clock()}), attempt)
         return row, bool(before) or found.attempt != attempt
 
-    async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:
-        """What the model reads, and whether it is a failure."""
+    async def _outcome(
+        self, request: ToolRequest, row: Message, attempt: int, arguments: str, *, begun_before: bool
+    ) -> Outcome:
         agent = self._catalog.agent(request.agent)
         tool = agent.tool(request.call.tool)
-        if tool is None:
-            known = ", ".join(t.name for t in agent.tools) or "none"
-            return f"There is no tool {request.call.tool!r}. The tools are: {known}.", True
-        if not request.call.offered:
-            return f"The tool {request.call.tool!r} cannot be used now. Use only the tools that you were given.", True
-        if begun_before and "write" in (tool.effect, request.call.effect):
-            return "The outcome is unknown: the worker was lost while the tool ran. It was not repeated.", True
-        if begun_before and activity.info().attempt > MAX_TRIES:
-            return f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost.", True
-        return await self._call(tool, arguments)
+        if tool is None or not request.call.offered:
+            return _failed(_unusable(request, agent))
+        try:
+            values = tool.parse(arguments)
+        except ValueError as error:
+            return _failed(f"Invalid arguments: {error}")
+        if tool.delegate is not None:
+            return await self._delegations.answer(request, row, attempt, tool, values["prompt"])
+        if begun_before and (problem := _not_repeated(request, tool)):
+            return _failed(problem)
+        return await self._call(tool, values)
 
     async def _arguments(self, request: ToolRequest) -> str:
         """The JSON text the model wrote. Raises: NotVisibleYetError if the answer that planned it does not show."""
@@ -104,30 +115,27 @@ class ToolActivities:
                 return calls[request.index].arguments
         raise NotVisibleYetError(f"the answer that planned call {request.call.call_id} does not show yet")
 
-    async def _call(self, tool: Tool, arguments: str) -> tuple[str, bool]:
-        try:
-            values = tool.parse(arguments)
-        except ValueError as error:
-            return f"Invalid arguments: {error}", True
+    async def _call(self, tool: Tool, values: dict[str, Any]) -> Outcome:
         limit = asyncio.timeout(tool.timeout_s)
         try:
             async with limit:
-                return as_text(await self._invoke(tool, values)), False
+                return Outcome(as_text(await self._invoke(tool, values)))
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
             if limit.expired():
                 unknown = " The outcome is unknown: it may still happen." if tool.effect == "write" else ""
-                return f"The tool did not finish within {tool.timeout_s:g} s.{unknown}", True
+                return _failed(f"The tool did not finish within {tool.timeout_s:g} s.{unknown}")
             log.warning("tool.failed", tool=tool.name, error=repr(error))
-            return f"The tool failed: {type(error).__name__}: {error}", True
+            return _failed(f"The tool failed: {type(error).__name__}: {error}")
 
     async def _invoke(self, tool: Tool, values: dict[str, Any]) -> object:
         if inspect.iscoroutinefunction(tool.function):
             return await tool.function(**values)
         return await asyncio.to_thread(tool.function, **values)
 
-    async def _save(self, request: ToolRequest, row_id: str, attempt: int, text: str, status: str) -> Message:
-        changes = {"status": status, "text": _cut(mend_text(text)), "updated_at": self._clock()}
-        row = await self._store.amend(row_id, attempt, changes)
+    async def _save(self, request: ToolRequest, row_id: str, attempt: int, outcome: Outcome) -> Message:
+        status = "failed" if outcome.failed else "complete"
+        changes = {"status": status, "text": _cut(mend_text(outcome.text)), "updated_at": self._clock()}
+        row = await self._store.amend(row_id, attempt, outcome.changes | changes)
         if row is None or not row.final:
             raise SupersededError("a later attempt of this call holds its row")
         if row.attempt == attempt:
@@ -138,6 +146,27 @@ class ToolActivities:
     async def _publish(self, request: ToolRequest, kind: Any, row: Message) -> None:
         data = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn, "status": row.status}
         await self._events.publish(request.thread, kind, data)
+
+
+def _unusable(request: ToolRequest, agent: Agent) -> str:
+    """What the model is told of a tool that is not the agent's, or was not given to it."""
+    name = request.call.tool
+    if agent.tool(name) is not None:
+        return f"The tool {name!r} cannot be used now. Use only the tools that you were given."
+    return f"There is no tool {name!r}. The tools are: {', '.join(tool.name for tool in agent.tools) or 'none'}."
+
+
+def _not_repeated(request: ToolRequest, tool: Tool) -> str | None:
+    """Why a call that was cut off is not run again."""
+    if "write" in (tool.effect, request.call.effect):
+        return "The outcome is unknown: the worker was lost while the tool ran. It was not repeated."
+    if activity.info().attempt > MAX_TRIES:
+        return f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost."
+    return None
+
+
+def _failed(text: str) -> Outcome:
+    return Outcome(text, failed=True)
 
 
 def _cut(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, get_args
 
 from domain import ids
+from domain.delegation import Delegate
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
 from domain.prompts import Mode, PromptOptions
@@ -26,6 +27,7 @@ class Tool:
     `effect` says what a repetition does: `read` nothing, `idempotent` the same again, `write` harm; a `write` tool is
     never run twice for one call. `parameters` is the JSON schema of the arguments object, `parse` turns the model's
     JSON text into keyword arguments. Raises: ValueError from `parse` with a sentence that the model can act on.
+    With `delegate` the calls are answered by another agent, see catalog.agent_tool.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Tool:
     function: Callable[..., Any]
     effect: Effect = "write"
     timeout_s: float = 30.0
+    delegate: Delegate | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):

@@ -24,6 +24,7 @@ from temporalio.worker import (
 )
 
 from activities.closing import ClosingActivities
+from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
 from activities.ports import Catalog, ChatModel, EventLog, Store, Webhooks
@@ -37,6 +38,7 @@ from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
 from adapters.webhooks import SignedWebhooks
 from catalog.registry import discover
+from client.threads import Threads
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import temporal
@@ -74,9 +76,11 @@ class Ports:
 def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities: int = 200, **options: Any) -> Worker:
     """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker."""
     model = ModelActivities(ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog)
+    agents = Threads(client, task_queue, ports.catalog.default)
+    delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=max_activities)
+    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations)
     threads = ThreadActivities(ports.store, ports.catalog)
-    closing, reopening = ClosingActivities(ports.store, ports.events), ReopeningActivities(ports.store)
+    closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID

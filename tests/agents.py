@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from catalog.agent_tool import agent_tool
 from catalog.tool import tool
 from domain.agent import Agent, Tool
 
@@ -28,6 +29,21 @@ class Workbench:
             Agent("pushy", instructions="The last word counts.", busy_mode="interrupt"),
             Agent("helper", instructions="Use tools.", tools=tools),
             Agent("hasty", instructions="Two steps.", tools=tools, max_steps=2),
+            *self._who_ask(),
+        ]
+
+    @staticmethod
+    def _who_ask() -> list[Agent]:
+        """Agents that ask others; `mirror` asks itself."""
+        asks = [agent_tool(name, description=f"Asks {name}.") for name in ("poet", "helper", "mirror")]
+        notes = [
+            agent_tool(name, description="Takes notes.", name=f"note_{name}", thread="notes")
+            for name in ("poet", "assistant")
+        ]
+        quick = agent_tool("poet", description="In no time.", name="ask_quickly", timeout_s=0.5)
+        return [
+            Agent("lead", instructions="Ask others.", tools=(*asks, *notes, quick)),
+            Agent("mirror", instructions="Ask yourself.", tools=(asks[2],)),
         ]
 
     def tools(self) -> tuple[Tool, ...]:

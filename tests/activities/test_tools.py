@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.delegation import Delegations
 from activities.tools import MAX_RESULT_CHARS, ToolActivities, as_text
 from domain import ids
 from domain.agent import Agent, Effect
 from domain.messages import Message, ToolCall
 from domain.steps import PlannedCall, ToolRequest, fence
-from tests.activities.fakes import LaggingStore, attempt, failure, run
+from tests.activities.fakes import LaggingStore, NoAgents, attempt, failure, run
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, new_thread
 
@@ -26,7 +27,8 @@ class Calls:
     def __init__(self, store: LaggingStore) -> None:
         self.store, self.thread, self.bench = store, new_thread(), Workbench()
         self.events = RecordedEvents(Pulse())
-        self.run_tool = ToolActivities(store, self.events, self).run_tool
+        delegations = Delegations(store, self.events, self, NoAgents())
+        self.run_tool = ToolActivities(store, self.events, self, delegations).run_tool
 
     default = "helper"
 
