@@ -37,6 +37,7 @@ class Step:
     offered: tuple[Tool, ...] = ()  # to the model in this call
     joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
     text: str = ""  # of the answer, as far as it has come
+    passed_to: str = ""  # the agent that answers, if another one than was asked
 
     @cached_property
     def answer_id(self) -> str:
@@ -55,6 +56,11 @@ class Step:
         request, plan = self.request, (answer.result or {}).get("plan", [])
         place = {"branch": request.branch, "step": answer.step}
         return [ids.message_id(request.thread, request.prompt_id, f"tool:{i}", **place) for i in range(len(plan))]
+
+    def pass_to(self, agent: Agent) -> None:
+        """Another agent than was asked answers the turn."""
+        self.agent, self.passed_to = agent, agent.name
+        self.request = self.request.model_copy(update={"agent": agent.name})
 
     def see(self, running: Sequence[Message], created_at: float, now: float) -> None:
         """Take in the turn so far; `created_at` is this step's own row's.

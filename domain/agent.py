@@ -12,6 +12,7 @@ from domain.delegation import Delegate
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
 from domain.prompts import Mode, PromptOptions
+from domain.routing import Route
 
 Effect = Literal["read", "idempotent", "write"]
 
@@ -57,7 +58,8 @@ class Agent:
     Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
     last. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
-    turn fails.
+    turn fails. `route`, sync or async, names before the first call of a turn the agent that answers it, for this one;
+    None means this one.
     """
 
     name: str
@@ -74,6 +76,7 @@ class Agent:
     options: dict[str, Any] = field(default_factory=dict)
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
+    route: Route | None = None
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):

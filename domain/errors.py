@@ -8,7 +8,7 @@ EverthreadError
 │   ├── UnknownThreadError       the thread was not to be started, and there is none
 │   └── UnknownPromptError       no prompt of that id waits, runs or has ended on the thread
 ├── UnknownAgentError            no agent of that name in the catalog
-├── HookError                    the prepare_step of an agent raised, or returned what cannot be used
+├── HookError                    a hook of an agent raised, or returned what cannot be used
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
 │   │   ├── ContextTooLongError  the model cannot take so much at once
@@ -61,7 +61,7 @@ class UnknownAgentError(EverthreadError):
 
 
 class HookError(EverthreadError):
-    """The `prepare_step` of an agent raised, or returned what cannot be used; the text names both."""
+    """A hook of an agent raised, or returned what cannot be used; the text names both."""
 
 
 class ModelError(EverthreadError):

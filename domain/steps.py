@@ -104,6 +104,7 @@ class StepResult(Wire):
     usage: Usage | None = None
     plan: list[PlannedCall] = Field(default_factory=list)
     busy_mode: Mode = "queue"  # of prompts that come meanwhile and do not say
+    agent: str = ""  # who answers the turn, if another one than was asked
 
 
 class ToolRequest(Wire):

@@ -9,6 +9,7 @@ from typing import Any
 from catalog.agent_tool import agent_tool
 from catalog.tool import tool
 from domain.agent import Agent, Tool
+from domain.routing import RouteInfo
 
 
 class Workbench:
@@ -16,6 +17,7 @@ class Workbench:
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, Any]] = []
+        self.routed: list[RouteInfo] = []
         self._released = asyncio.Event()
 
     def release(self) -> None:
@@ -32,8 +34,15 @@ class Workbench:
             *self._who_ask(),
         ]
 
-    @staticmethod
-    def _who_ask() -> list[Agent]:
+    def route(self, info: RouteInfo) -> str | None:
+        """To the agent whose name the prompt begins with, if it is followed by a colon."""
+        self.routed.append(info)
+        if info.prompt.startswith("fail:"):
+            raise LookupError("no map")
+        name, _, rest = info.prompt.partition(":")
+        return name if rest else None
+
+    def _who_ask(self) -> list[Agent]:
         """Agents that ask others; `mirror` asks itself."""
         asks = [agent_tool(name, description=f"Asks {name}.") for name in ("poet", "helper", "mirror")]
         notes = [
@@ -43,6 +52,7 @@ class Workbench:
         quick = agent_tool("poet", description="In no time.", name="ask_quickly", timeout_s=0.5)
         return [
             Agent("lead", instructions="Ask others.", tools=(*asks, *notes, quick)),
+            Agent("router", instructions="You route.", route=self.route),
             Agent("mirror", instructions="Ask yourself.", tools=(asks[2],)),
         ]
 

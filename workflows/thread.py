@@ -144,6 +144,7 @@ class AgentThread(Doors):
         running.over = False
         result = await turn.call_model(self._thread, self._state.epoch, running, self._calls)
         running.said, running.message_id = result.preview, result.message_id
+        running.agent = result.agent or running.agent
         if result.finish not in ("interrupted", "duplicate", "conflict"):
             self._state.note_busy_mode(running.agent, result.busy_mode)
         if result.finish == "interrupted":
