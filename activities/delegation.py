@@ -30,6 +30,7 @@ from domain.errors import (
     UnknownAgentError,
     UnknownPromptError,
 )
+from domain.handoffs import options_after
 from domain.messages import Message, ThreadRecord, preview
 from domain.prompts import Prompt, PromptOptions, ThreadStart, read_prompt
 from domain.steps import ToolRequest
@@ -95,7 +96,8 @@ class Delegations:
     async def _share(self, request: ToolRequest, asked: Agent) -> dict[str, Any]:
         """The limits of the child's turn: its own, or its part of what is left of this turn's, if that is less."""
         prompt = await self._asking_prompt(request)
-        agent = with_options(self._catalog.agent(request.agent), PromptOptions.model_validate(prompt.options or {}))
+        agent, options = self._catalog.agent(request.agent), PromptOptions.model_validate(prompt.options or {})
+        agent = with_options(agent, options_after(options, agent))
         if agent.max_tokens is None and agent.max_seconds is None:
             return {}
         rows = await turn_rows(self._store, request.thread, request.prompt_id, request.branch)

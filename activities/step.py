@@ -14,6 +14,7 @@ from domain import ids
 from domain.agent import Agent, Tool, with_options
 from domain.budgets import Ending, ending
 from domain.errors import InputRefusedError
+from domain.handoffs import options_after
 from domain.messages import Message, ThreadRecord, ToolCall, preview
 from domain.prompts import PromptOptions
 from domain.steps import PlannedCall, StepRequest
@@ -70,8 +71,11 @@ class Step:
         """
         self.running = running
         self.prompt = next(row for row in running if row.id == self.prompt_row_id)
-        self.agent = with_options(self.agent, _options(self.prompt))
         done = [row for row in running if row.role != "user" and row.step >= self.prompt.from_step]
+        options = _options(self.prompt)
+        if any(row.handoff for row in done):
+            options = options_after(options, self.agent)
+        self.agent = with_options(self.agent, options)
         self.started_at = min([created_at, *(row.created_at for row in done if row.role == "assistant")])
         self.ending = ending(self.agent, done, now - self.started_at)
 

@@ -12,7 +12,7 @@ import inspect
 import json
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from pydantic_core import to_jsonable_python
@@ -20,6 +20,7 @@ from temporalio import activity
 
 from activities.delegation import Delegations
 from activities.failures import translated
+from activities.handing import Handoffs
 from activities.lease import Lease, interrupted
 from activities.outcome import Outcome
 from activities.ports import Catalog, EventLog, Store
@@ -52,6 +53,7 @@ class ToolActivities:
         self._events = events
         self._catalog = catalog
         self._delegations = delegations
+        self._handoffs = Handoffs(store, events, catalog)
         self._clock = clock
 
     @activity.defn(name="run_tool")
@@ -77,7 +79,10 @@ class ToolActivities:
             outcome = await self._outcome(request, row, attempt, arguments, begun_before=begun_before)
             lease.check()
             row = await self._save(request, row.id, attempt, outcome)
-        return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
+        if row.handoff:
+            await self._handoffs.settle(request, row)
+        status: Literal["complete", "failed"] = "complete" if row.status == "complete" else "failed"
+        return ToolResult(message_id=row.id, status=status, agent=row.handoff or "")
 
     async def _claim(self, request: ToolRequest, attempt: int) -> tuple[Message, bool]:
         """The result's row, held by this attempt unless final, and whether an earlier attempt had begun the call."""
@@ -100,6 +105,8 @@ class ToolActivities:
             values = tool.parse(arguments)
         except ValueError as error:
             return _failed(f"Invalid arguments: {error}")
+        if tool.handoff is not None:
+            return await self._handoffs.outcome(request, tool, values["reason"])
         if tool.delegate is not None:
             return await self._delegations.answer(request, row, attempt, tool, values["prompt"])
         if begun_before and (problem := _not_repeated(request, tool)):

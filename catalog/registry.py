@@ -8,13 +8,14 @@ import pkgutil
 import catalog.agents
 from domain.agent import Agent
 from domain.errors import SetupError, UnknownAgentError
+from domain.handoffs import with_handoffs
 
 
 class Registry:
     """activities.ports.Catalog over a set of agents."""
 
     def __init__(self, agents: list[Agent], default: str) -> None:
-        """Raises: SetupError if two agents have one name, or the default is none of them."""
+        """Raises: SetupError if two agents have one name, or the default or one that another names is none of them."""
         self._agents: dict[str, Agent] = {}
         for agent in agents:
             if agent.name in self._agents:
@@ -22,6 +23,10 @@ class Registry:
             self._agents[agent.name] = agent
         if default not in self._agents:
             raise SetupError(f"EVERTHREAD_AGENT is {default!r}, but the agents are: {', '.join(self.names())}")
+        try:
+            self._agents = {name: with_handoffs(agent, self._agents) for name, agent in self._agents.items()}
+        except ValueError as error:
+            raise SetupError(f"{error}: correct it in catalog/agents/") from None
         self._default = default
 
     @property

@@ -28,7 +28,8 @@ class Tool:
     `effect` says what a repetition does: `read` nothing, `idempotent` the same again, `write` harm; a `write` tool is
     never run twice for one call. `parameters` is the JSON schema of the arguments object, `parse` turns the model's
     JSON text into keyword arguments. Raises: ValueError from `parse` with a sentence that the model can act on.
-    With `delegate` the calls are answered by another agent, see catalog.agent_tool.
+    With `delegate` the calls are answered by another agent, see catalog.agent_tool; with `handoff` the agent of that name
+    takes the conversation over.
     """
 
     name: str
@@ -39,6 +40,7 @@ class Tool:
     effect: Effect = "write"
     timeout_s: float = 30.0
     delegate: Delegate | None = None
+    handoff: str | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -59,7 +61,7 @@ class Agent:
     last. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
     turn fails. `route`, sync or async, names before the first call of a turn the agent that answers it, for this one;
-    None means this one.
+    None means this one. `handoffs` names agents to which the model may hand the conversation over.
     """
 
     name: str
@@ -77,6 +79,7 @@ class Agent:
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
     route: Route | None = None
+    handoffs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -103,6 +106,8 @@ class Agent:
         names = [tool.name for tool in self.tools]
         if len(names) != len(set(names)):
             yield "two tools have the same name"
+        if self.name in self.handoffs or len(self.handoffs) != len(set(self.handoffs)):
+            yield f"handoffs names other agents, each once, not {', '.join(self.handoffs)}"
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
         yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)

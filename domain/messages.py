@@ -87,6 +87,7 @@ class Message(BaseModel):
     reply_to: dict[str, Any] | None = None  # of a prompt, see domain.prompts.ReplyTo
     delivery: dict[str, Any] | None = None  # what became of that: {status, attempts, error, at, reopened_by?}
     child: Child | None = None  # of a tool's result: the thread on which another agent was asked
+    handoff: str | None = None  # of a tool's result: the agent that has the thread from then on
     metadata: dict[str, Any] = Field(default_factory=dict)
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same

@@ -59,6 +59,7 @@ class Running(Kept):
     expect: list[str] = Field(default_factory=list)
     calls: int = 0  # tools that the step planned, while they run
     over: bool = False  # the model has stopped: the next step is only for prompts that join it
+    handed_over: str = ""  # to this agent, by a tool of the step
     stop: str | None = None  # why it is being interrupted
     replaced_by: str | None = None  # the prompt that takes its place
     said: str = ""  # the start of what its last model call said, and where that is

@@ -123,6 +123,7 @@ class ToolRequest(Wire):
 class ToolResult(Wire):
     message_id: str
     status: Literal["complete", "failed", "interrupted"] = "complete"
+    agent: str = ""  # who has the thread from now on, if it was handed over
 
 
 class Revision(Wire):

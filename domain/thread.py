@@ -357,6 +357,14 @@ class ThreadState(Kept):
         running.joined |= {waiting.id: waiting.replies for waiting in come}
         running.joining += [waiting.id for waiting in come]
 
+    def hand_over(self) -> bool:
+        """Make the thread the agent's to whom the running turn was handed over. Returns whether it was another's."""
+        running = self.running
+        if running is None or not running.handed_over:
+            return False
+        before, self.agent, running.handed_over = self.agent, running.handed_over, ""
+        return before != self.agent
+
     def end_turn(
         self, answer: str, status: Literal["answered", "interrupted", "failed"], message_id: str | None = None
     ) -> None:

@@ -53,6 +53,8 @@ class Workbench:
         return [
             Agent("lead", instructions="Ask others.", tools=(*asks, *notes, quick)),
             Agent("router", instructions="You route.", route=self.route),
+            Agent("desk", instructions="You are the desk.", tools=self.tools()[:3], handoffs=("poet", "cash.ier")),
+            Agent("cash.ier", "You cash.", "Takes money.", tools=self.tools()[3:4], handoffs=("desk",)),
             Agent("mirror", instructions="Ask yourself.", tools=(asks[2],)),
         ]
 

@@ -175,7 +175,11 @@ class AgentThread(Doors):
         running.calls = len(result.plan)
         if running.stopped():
             return
-        done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
+        try:
+            done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
+        finally:  # whatever became of the others: the store has it
+            if self._state.hand_over():
+                attributes.announce(self._state)
         if running.stopped():
             return
         running.calls = 0

@@ -77,7 +77,7 @@ async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCa
         )
         for index, call in enumerate(plan)
     ]
-    results = await asyncio.gather(*(_run_tool(request, calls) for request in requests), return_exceptions=True)
+    results = await asyncio.gather(*(_run_tool(request, turn, calls) for request in requests), return_exceptions=True)
     done = [result for result in results if not isinstance(result, BaseException)]
     for result in results:
         if isinstance(result, BaseException):
@@ -85,10 +85,12 @@ async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCa
     return done
 
 
-async def _run_tool(request: ToolRequest, calls: Calls) -> str:
+async def _run_tool(request: ToolRequest, turn: Running, calls: Calls) -> str:
     call = request.call
     config = options.run_tool(f"{request.turn}: {call.tool}", call.timeout_s, write=call.effect == "write")
     result = await calls.run(workflow.start_activity_method(ToolActivities.run_tool, request, **config))
+    if result.agent:
+        turn.agent = turn.handed_over = result.agent
     return str(result.message_id)
 
 

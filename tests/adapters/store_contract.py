@@ -256,6 +256,7 @@ class StoreContract:
             options={"settings": {"temperature": 0.1}},
             reply_to={"url": "https://example.com"},
             delivery={"status": "delivered", "at": 1.123456789},
+            handoff="poet",
             child=Child(thread="sub-1", agent="poet", options={"max_seconds": 1.123456789}),
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
             raw={"id": "x"},

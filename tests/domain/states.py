@@ -82,6 +82,7 @@ def every_field_set() -> ThreadState:
             expect=["x"],
             calls=1,
             over=True,
+            handed_over="poet",
             stop="enough",
             said="So",
             message_id="n",
