@@ -11,6 +11,7 @@ from client.retries import Retrying, retrying_of
 from client.sender import CALL_TIMEOUT, Sender
 from domain.content import Part
 from domain.errors import UnavailableError
+from domain.operators import OperatorReceipt, SayReceipt, read_hand_back, read_say, read_take_over
 from domain.prompts import Prompt, PromptOptions, ThreadStart
 from domain.wishes import (
     Again,
@@ -116,6 +117,31 @@ class Threads(Sender):
         """Go on with a turn where it ended: at a limit, by an interrupt, by an error. Otherwise as `regenerate`."""
         again = _again(id, prompt_id, turn, agent, options)
         return await self.update("resume", thread, again, EXISTING, Receipt)
+
+    async def take_over(self, thread: str, by: str, *, interrupt: bool = False, force: bool = False) -> OperatorReceipt:
+        """Let a person answer in the agent's place. Raises: as `regenerate`, InputRefusedError if somebody else does."""
+        wanted = read_take_over({"by": by, "interrupt": interrupt, "force": force})
+        return await self.update("take_over", thread, wanted, EXISTING, OperatorReceipt)
+
+    async def say(
+        self,
+        thread: str,
+        content: str,
+        by: str,
+        *,
+        prompt_id: str | None = None,
+        id: str | None = None,  # noqa: A002 - as on the wire
+    ) -> SayReceipt:
+        """Say something as the person who has the thread; safe to repeat with the same `id`.
+
+        Raises: as `regenerate`, InputRefusedError if it is not the speaker's, UnknownPromptError if the prompt does not wait.
+        """
+        wanted = read_say(_given(id=id or str(uuid.uuid4()), content=content, by=by, prompt_id=prompt_id))
+        return await self.update("say", thread, wanted, EXISTING, SayReceipt)
+
+    async def hand_back(self, thread: str, by: str) -> OperatorReceipt:
+        """Let the agent answer again. Raises: as `take_over`."""
+        return await self.update("hand_back", thread, read_hand_back({"by": by}), EXISTING, OperatorReceipt)
 
     async def turn(self, thread: str, prompt_id: str | None = None) -> TurnReport:
         """What became of a prompt so far; of none, the turn that runs or was the last. Raises: RPCError if it is closed."""

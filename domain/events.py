@@ -21,6 +21,7 @@ EventKind = Literal[
     "model.retrying",  # data: message_id, attempt, error, retry_in_s
     "tool.started",  # data: message_id, call_id, tool, turn
     "agent.changed",  # data: turn, prompt_id, agent, before, reason?: who answers from now on
+    "operator.changed",  # data: operator (None: it is the agent's again), before
     "agent.asked",  # data: message_id, call_id, tool, turn, agent, child (thread), prompt_id (there)
     "tool.finished",  # data: message_id, call_id, tool, turn, status
     "turn.finished",  # data: turn, prompt_id, status, message_id, error

@@ -114,6 +114,7 @@ class ThreadRecord(BaseModel):
     status: str = "active"  # or failed: how the last turn ended
     idle_timeout_s: float | None = None  # see domain.prompts.ThreadStart
     expires_at: float | None = None
+    operator: str = ""  # the person who has the thread in the agent's place
     parent: Parent | None = None  # the call that made it, of a thread on which one agent asks another
     epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
     run_id: str = ""

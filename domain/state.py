@@ -74,6 +74,15 @@ class Running(Kept):
         return self.stop is not None
 
 
+class Said(Kept):
+    """What an operator said, until the store has it."""
+
+    id: str
+    content: str
+    by: str
+    prompt_id: str | None = None  # that it is said to
+
+
 class Shown(Kept):
     """A turn as the details page of the thread shows it."""
 

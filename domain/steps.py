@@ -225,6 +225,34 @@ class DeliverResult(Wire):
     status: Literal["delivered", "undeliverable", "none"]
 
 
+class OperatorRequest(Wire):
+    """Who has the thread now; nobody: the agent."""
+
+    v: int = 1
+    thread: str
+    operator: str = ""
+    before: str = ""
+
+
+class SayRequest(Wire):
+    """What an operator says: to the prompt of the turn, or, without one, as a turn of its own."""
+
+    v: int = 1
+    thread: str
+    epoch: int
+    id: str
+    by: str
+    content: str
+    turn: int
+    prompt_id: str | None = None
+    branch: int = 0
+    step: int = 0
+
+
+class SayResult(Wire):
+    message_id: str
+
+
 class CheckpointRequest(Wire):
     v: int = 1
     thread: str

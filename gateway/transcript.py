@@ -70,6 +70,8 @@ class Transcript:
                 self.ended(data["status"], data.get("error"))
             case "prompt.refused":
                 self.ended("refused", data["error"])
+            case "agent.asked" | "agent.changed" | "operator.changed":
+                self.note(_who(event.kind, data))
 
     def _begin(self, data: dict[str, Any]) -> None:
         if self._message == data["message_id"]:
@@ -108,3 +110,12 @@ class Transcript:
         if self._text:
             self._end()
         self._write(f"{text}\n")
+
+
+def _who(kind: str, data: dict[str, Any]) -> str:
+    """Who answers now, or is asked."""
+    if kind == "agent.asked":
+        return f"· {data['agent']} is asked on {data['child']} …"
+    if kind == "agent.changed":
+        return f"{data['agent']} answers now, in the place of {data['before']}"
+    return f"{data['operator']} has the thread now and answers" if data["operator"] else "the agent answers again"

@@ -27,6 +27,7 @@ from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
+from activities.operating import OperatingActivities
 from activities.ports import Catalog, ChatModel, EventLog, Store, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.threads import ThreadActivities
@@ -81,6 +82,7 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
     tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations)
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
+    operating = OperatingActivities(ports.store, ports.events)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID
@@ -98,6 +100,8 @@ def make_worker(client: Client, task_queue: str, ports: Ports, *, max_activities
             threads.save_checkpoint,
             threads.find_turn,
             delivery.deliver,
+            operating.note_operator,
+            operating.save_said,
         ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,

@@ -90,6 +90,8 @@ def _entries() -> Iterator[str]:
         yield f"## {_title(entry)}\n\n{entry.about}"
         if entry.busy:
             yield "The example is about a thread that answers `p-3` while `p-4` waits."
+        if entry.operated:
+            yield "The example is about a thread that ada has taken over."
         yield f"\nInput: {_link(entry.takes)}. Answer: {_link(entry.gives)}."
         if entry.fails:
             yield f"Fails with {', '.join(f'`{kind.__name__}`' for kind in entry.fails)}."

@@ -13,6 +13,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 from domain import errors
+from domain.operators import HandBack, OperatorReceipt, Say, SayReceipt, TakeOver
 from domain.prompts import Prompt, ThreadStart
 from domain.wire import Wire
 from domain.wishes import (
@@ -45,7 +46,8 @@ class RunningTurn(Wire):
 class ThreadStatus(Wire):
     """What a thread is doing. `epoch` counts how often it was opened (0: not yet); `waiting_ids` are the first hundred.
 
-    `steered` prompts come to the running turn at its next step; `undelivered` replies are on their way.
+    `steered` prompts come to the running turn at its next step; `undelivered` replies are on their way; `operator` is the
+    person who has the thread in the agent's place.
     """
 
     thread: str
@@ -57,6 +59,7 @@ class ThreadStatus(Wire):
     waiting_ids: list[str] = Field(default_factory=list)
     steered: int = 0
     undelivered: int = 0
+    operator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ class Entry:
     answer: Mapping[str, Any] | None = None
     fails: tuple[type[errors.EverthreadError], ...] = ()
     busy: bool = False
+    operated: bool = False  # ada has taken the thread over
     opens: bool = False  # makes sense together with the start of the thread
 
 
@@ -140,6 +144,29 @@ ENTRIES = (
         "Go on with a turn where it ended: at a limit, by an interrupt, or by an error.",
         takes=Again,
         example={"prompt_id": "p-2"},
+    ),
+    Entry(
+        "signal",
+        "take_over",
+        "Let a person answer in the agent's place. Prompts then wait for that person, or for the hand-back.",
+        takes=TakeOver,
+        example={"by": "ada"},
+    ),
+    Entry(
+        "signal",
+        "say",
+        "Say something as the person who has the thread: to a prompt that waits, or unasked.",
+        takes=Say,
+        example={"id": "s-1", "content": "Hello, this is Ada.", "by": "ada"},
+        operated=True,
+    ),
+    Entry(
+        "signal",
+        "hand_back",
+        "Let the agent answer again, also what waits.",
+        takes=HandBack,
+        example={"by": "ada"},
+        operated=True,
     ),
     Entry(
         "signal",
@@ -227,6 +254,38 @@ ENTRIES = (
         example={"prompt_id": "p-2"},
         answer={"prompt_id": "p-2", "disposition": "started"},
         fails=(errors.InputRefusedError, errors.UnknownPromptError, errors.InboxFullError),
+    ),
+    Entry(
+        "update",
+        "take_over",
+        "Let a person answer in the agent's place, and hear when the store has it.",
+        takes=TakeOver,
+        gives=OperatorReceipt,
+        example={"by": "ada"},
+        answer={"operator": "ada", "disposition": "taken_over"},
+        fails=(errors.InputRefusedError,),
+    ),
+    Entry(
+        "update",
+        "say",
+        "Say something as the person who has the thread, and hear when the store has it.",
+        takes=Say,
+        gives=SayReceipt,
+        example={"id": "s-1", "content": "Hello, this is Ada.", "by": "ada"},
+        answer={"prompt_id": "s-1", "disposition": "said"},
+        fails=(errors.InputRefusedError, errors.UnknownPromptError, errors.PromptConflictError, errors.InboxFullError),
+        operated=True,
+    ),
+    Entry(
+        "update",
+        "hand_back",
+        "Let the agent answer again, also what waits, and hear when the store has it.",
+        takes=HandBack,
+        gives=OperatorReceipt,
+        example={"by": "ada"},
+        answer={"disposition": "handed_back"},
+        fails=(errors.InputRefusedError,),
+        operated=True,
     ),
     Entry(
         "query",

@@ -26,16 +26,16 @@ with workflow.unsafe.imports_passed_through():
     from domain.thread import IDLE_ROLL_S, ThreadState, must_roll, upgrade
     from workflows import attributes, interface, options, turn
     from workflows.deliveries import Deliveries
-    from workflows.doors import Doors
     from workflows.idle import Idle
     from workflows.inbox import Inbox
     from workflows.inputs import one_value
+    from workflows.operator import OperatedDoors, say_next
 
 TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
 
 
 @workflow.defn(name=interface.WORKFLOW)
-class AgentThread(Doors):
+class AgentThread(OperatedDoors):
     """See the module. Start input: domain.prompts.ThreadStart; id: thread/<thread_id>."""
 
     @workflow.init
@@ -77,6 +77,8 @@ class AgentThread(Doors):
         except BaseException as error:
             if is_cancelled_exception(error):
                 await self._inbox.save_all()
+                while self._state.said:
+                    await say_next(self._thread, self._state)
             raise
 
     async def _live(self) -> None:
@@ -106,7 +108,7 @@ class AgentThread(Doors):
 
     def _has_work(self) -> bool:
         state = self._state
-        return bool(state.running or state.refusals or state.ready())
+        return bool(state.running or state.refusals or state.said or state.ready())
 
     def _awake(self) -> bool:
         return self._has_work() or self._state.busy
@@ -117,6 +119,10 @@ class AgentThread(Doors):
             refusals = state.take_refusals(str(workflow.uuid4()))
             await turn.record_refusals(self._thread, state.epoch, refusals)
             state.deliveries += [refusal.id for refusal in refusals if refusal.reply_to is not None]
+            return
+        if state.said and state.running is None:
+            await say_next(self._thread, state)
+            self._show()
             return
         running = state.running or state.start_turn()
         self._show()

@@ -426,6 +426,7 @@ class StoreContract:
             status="failed",
             idle_timeout_s=60.0,
             expires_at=1_900_000_000.5,
+            operator="ada",
             parent=Parent(thread="t", prompt_id="p", message_id="m", depth=2),
             epoch=1,
             run_id="r",

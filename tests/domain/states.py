@@ -5,7 +5,7 @@ from __future__ import annotations
 from domain.content import Part
 from domain.errors import InputRefusedError
 from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo
-from domain.state import Running, Shown, Waiting
+from domain.state import Running, Said, Shown, Waiting
 from domain.thread import MAX_DELIVERIES, MAX_JOINED, MAX_WAITING, ThreadState
 from domain.wishes import TurnReport
 
@@ -70,6 +70,8 @@ def every_field_set() -> ThreadState:
         idle_roll_s=60.0,
         idle_timeout_s=3600.0,
         expires_at=1e9,
+        operator="ada",
+        said=[Said(id="s", content="Hello", by="ada", prompt_id="w")],
         running=Running(
             prompt_id="r",
             digest="e",
