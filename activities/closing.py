@@ -9,8 +9,9 @@ from typing import Any
 import structlog
 from temporalio import activity
 
+from activities.delegation import STOPPED, stop_child
 from activities.failures import translated
-from activities.ports import EventLog, Store
+from activities.ports import Agents, EventLog, Store
 from activities.rows import joined_changes, prompt_row, refused_row, tool_row
 from domain import ids
 from domain.messages import Message, ThreadRecord, preview
@@ -25,9 +26,12 @@ log = structlog.get_logger()
 class ClosingActivities:
     """Ends of turns over the ports it is given."""
 
-    def __init__(self, store: Store, events: EventLog, *, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self, store: Store, events: EventLog, agents: Agents, *, clock: Callable[[], float] = time.time
+    ) -> None:
         self._store = store
         self._events = events
+        self._agents = agents
         self._clock = clock
 
     @activity.defn(name="close_turn")
@@ -93,7 +97,7 @@ class ClosingActivities:
     async def _close_calls(
         self, request: CloseRequest, prompt_id: str, planned: Message, record: ThreadRecord | None, now: float
     ) -> None:
-        """A call that had not ended, or not even begun, gets a result that says so."""
+        """A call that had not ended, or not even begun, gets a result that says so; an agent that it asked is stopped."""
         asked = [
             ToolRequest(
                 thread=request.thread,
@@ -113,7 +117,9 @@ class ClosingActivities:
         for row in await self._store.get([row.id for row in rows]):
             text = UNDECIDED_CALL if row.waits else UNENDED_CALL
             changes = {"status": request.status, "text": text, "updated_at": now}
-            await self._store.amend(row.id, closing_fence(request.epoch), changes)
+            closed = await self._store.amend(row.id, closing_fence(request.epoch), changes)
+            if closed is not None and closed.child is not None and closed.attempt == closing_fence(request.epoch):
+                await stop_child(self._agents, row.id, closed.child, request.error or STOPPED)
 
     async def _tell_finished(self, request: CloseRequest, row: Message) -> None:
         data = {"message_id": row.id, "attempt": row.attempt, "turn": request.turn, "step": row.step}

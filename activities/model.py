@@ -19,6 +19,7 @@ from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store
+from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.step import Step
 from activities.stopping import STOPPED, last_answer, stops
@@ -51,6 +52,7 @@ class ModelActivities:
         self._events = events
         self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
         self._gates = Gatekeeper(store, events, clock)
+        self._routes = Routes(store, events, catalog)
         self._catalog = catalog
         self._clock = clock
 
@@ -77,7 +79,11 @@ class ModelActivities:
         return _result(step, "interrupted", step.text)
 
     async def _work(self, step: Step) -> StepResult:
-        return await self._admit(step) or await self._answer(step)
+        if result := await self._admit(step):
+            return result
+        if step.request.step == 0 and step.agent.route is not None:
+            await self._routes.follow(step)
+        return await self._answer(step)
 
     async def _admit(self, step: Step) -> StepResult | None:
         """Make the prompt's row this turn's. Returns a result only if the prompt id is an older prompt's."""
@@ -261,5 +267,5 @@ async def _completed(step: Step, completion: Completion) -> StepResult:
 
 
 def _result(step: Step, finish: str, text: str, **fields: Any) -> StepResult:
-    busy_mode = step.agent.busy_mode
-    return StepResult(message_id=step.answer_id, finish=finish, preview=preview(text), busy_mode=busy_mode, **fields)
+    fields |= {"message_id": step.answer_id, "finish": finish, "preview": preview(text)}
+    return StepResult(busy_mode=step.agent.busy_mode, agent=step.passed_to, **fields)

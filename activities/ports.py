@@ -10,7 +10,9 @@ from domain.events import Event, EventKind
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
+from domain.prompts import Prompt, ThreadStart
 from domain.tooling import Asker
+from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 
 
 class Store(Protocol):
@@ -123,6 +125,26 @@ class Catalog(Protocol):
         """
 
     def names(self) -> list[str]: ...
+
+
+class Agents(Protocol):
+    """Other threads, on which agents are asked. Each call is safe to repeat with the same prompt id."""
+
+    async def ask(
+        self, thread: str, prompt: Prompt, start: ThreadStart | None = None, *, timeout_s: float = 600.0
+    ) -> TurnReport:
+        """Send a prompt and wait for the end of its turn.
+
+        Raises: InputRefusedError if the thread does not take it; TimeoutError, and then the prompt is kept and goes on.
+        """
+
+    async def interrupt(
+        self, thread: str, *, turn: int | None = None, prompt_id: str | None = None, reason: str | None = None
+    ) -> InterruptReceipt:
+        """Stop the turn of a prompt, if it runs. Raises: UnavailableError if the thread does not run or cannot be asked."""
+
+    async def withdraw(self, thread: str, prompt_id: str) -> ChangeReceipt:
+        """Take back a prompt that waits. Raises: UnknownPromptError if it does not."""
 
 
 class Webhooks(Protocol):

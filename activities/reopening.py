@@ -54,10 +54,11 @@ class ReopeningActivities:
 
     async def _reopen(self, request: ReopenRequest, row: Message) -> Message | None:
         epoch = await self._next_epoch(request)
+        steps, last = (0, None) if request.kind == "regenerate" else await self._steps(row)
         changes: dict[str, Any] = {
             "status": "pending",
             "branch": row.branch + 1 if request.kind == "regenerate" else row.branch,
-            "from_step": 0 if request.kind == "regenerate" else await self._steps(row),
+            "from_step": steps,
             "reopened_by": request.id,
             "answer": None,
             "delivery": None,  # who is to be told hears of this end too
@@ -65,8 +66,8 @@ class ReopeningActivities:
             "replaced_by": None,
             "updated_at": self._clock(),
         }
-        if request.agent:
-            changes["agent"] = request.agent
+        if agent := request.agent or (last.agent if last else None):  # it may have been routed, or handed over
+            changes["agent"] = agent
         if request.options:
             changes["options"] = request.options.model_dump(mode="json")
         log.info("turn.reopened", thread=request.thread, prompt_id=row.prompt_id, turn=row.turn, kind=request.kind)
@@ -81,15 +82,16 @@ class ReopeningActivities:
             raise SupersededError(f"another run has opened thread {request.thread}")
         return record.epoch
 
-    async def _steps(self, row: Message) -> int:
-        """How many steps the turn has, on its branch."""
+    async def _steps(self, row: Message) -> tuple[int, Message | None]:
+        """How many steps the turn has, on its branch, and the answer of the last."""
+        found: list[Message] = []
         for first in range(0, ids.MAX_STEPS, STEPS_A_LOOK):
             steps = range(first, min(first + STEPS_A_LOOK, ids.MAX_STEPS))
             wanted = [ids.message_id(row.thread, row.prompt_id, "answer", branch=row.branch, step=s) for s in steps]
-            found = await self._store.get(wanted)
-            if len(found) < len(wanted):
-                return first + len(found)
-        return ids.MAX_STEPS
+            found += await self._store.get(wanted)
+            if len(found) < steps.stop:
+                break
+        return len(found), found[-1] if found else None
 
 
 def _why_not(request: ReopenRequest, row: Message | None) -> str:

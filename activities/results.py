@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -30,13 +30,14 @@ log = structlog.get_logger()
 class Outcome:
     """What came of a call: the text for the model, and the result itself, as JSON, if the text was made of it.
 
-    `status` is the row's, if it is neither complete nor failed.
+    `status` is the row's, if it is neither complete nor failed, and `changes` are further fields of it.
     """
 
     text: str
     failed: bool = False
     output: str | None = None
     status: str | None = None
+    changes: dict[str, Any] = field(default_factory=dict)
 
 
 def as_text(value: object) -> str:

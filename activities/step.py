@@ -14,6 +14,7 @@ from domain import ids
 from domain.agent import Agent, Tool, with_options
 from domain.budgets import Ending, ending
 from domain.errors import InputRefusedError
+from domain.handoffs import options_after
 from domain.messages import Message, ThreadRecord, ToolCall, preview
 from domain.model import Completion
 from domain.prompts import PromptOptions
@@ -41,6 +42,7 @@ class Step:
     model: str | None = None  # that is being asked, None: the one of the settings
     begun: bool = False  # something of the answer has come
     failed: Completion | None = None  # the answer that is not what it was to be
+    passed_to: str = ""  # the agent that answers, if another one than was asked
 
     @cached_property
     def answer_id(self) -> str:
@@ -60,6 +62,11 @@ class Step:
         place = {"branch": request.branch, "step": answer.step}
         return [ids.message_id(request.thread, request.prompt_id, f"tool:{i}", **place) for i in range(len(plan))]
 
+    def pass_to(self, agent: Agent) -> None:
+        """Another agent than was asked answers the turn."""
+        self.agent, self.passed_to = agent, agent.name
+        self.request = self.request.model_copy(update={"agent": agent.name})
+
     def see(self, running: Sequence[Message], created_at: float, now: float) -> None:
         """Take in the turn so far; `created_at` is this step's own row's.
 
@@ -68,7 +75,10 @@ class Step:
         """
         self.running = running
         self.prompt = next(row for row in running if row.id == self.prompt_row_id)
-        self.agent = with_options(self.agent, _options(self.prompt))
+        options = _options(self.prompt)
+        if any(row.handoff for row in self.done):
+            options = options_after(options, self.agent)
+        self.agent = with_options(self.agent, options)
         self.started_at = min([created_at, *(row.created_at for row in self.done if row.role == "assistant")])
         self.ending = ending(self.agent, self.done, now - self.started_at)
 

@@ -17,7 +17,7 @@ from domain.errors import HookError, UnknownAgentError
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Mode
 from domain.rebuild import last_ended, rebuild, report_of
-from domain.state import Waiting
+from domain.state import Said, Waiting
 from domain.steps import (
     CheckpointRequest,
     FindRequest,
@@ -54,6 +54,7 @@ class ThreadActivities:
             lost = await self._never_saved(request.thread, checkpoint)
             ended = await self._reports(last_ended(recent))
             state = rebuild(checkpoint, record, recent, unended, lost, ended)
+            state.said = [said for said in state.said if not await self._has_said(request.thread, said)]
             state.note_busy_mode(state.agent, await self._busy_mode(state.agent, record))
             log.info("thread.opened", thread=request.thread, epoch=record.epoch, unended=len(unended) + len(lost))
             return Opened(state=state.carried(), new=record.epoch == 1)
@@ -84,6 +85,7 @@ class ThreadActivities:
                 metadata=start.metadata,
                 idle_timeout_s=start.idle_timeout_s,
                 expires_at=now + start.ttl_s if start.ttl_s else None,
+                parent=start.parent,
                 created_at=now,
                 updated_at=now,
             )
@@ -99,6 +101,12 @@ class ThreadActivities:
         for row in await self._store.get(list(by_row)):
             del by_row[row.id]
         return list(by_row.values())
+
+    async def _has_said(self, thread: str, said: Said) -> bool:
+        """Whether the store has what an operator said, and the checkpoint is older."""
+        prompts = await self._store.get([ids.message_id(thread, said.prompt_id, "prompt")] if said.prompt_id else [])
+        own = await self._store.get([ids.message_id(thread, said.id, "answer")])
+        return bool(own) or any(prompt.final for prompt in prompts)
 
     @activity.defn(name="save_prompts")
     async def save_prompts(self, request: SaveRequest) -> SaveResult:

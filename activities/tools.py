@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import structlog
 from temporalio import activity
 
 from activities.decided import decided_changes, outcome_of, resolution_of
+from activities.delegation import Delegations
 from activities.failures import retry_delay, translated
+from activities.handing import Handoffs
 from activities.invoking import invoke
 from activities.lease import Lease, interrupted
 from activities.ports import Blobs, Catalog, EventLog, Store
@@ -62,6 +64,7 @@ class ToolActivities:
         store: Store,
         events: EventLog,
         catalog: Catalog,
+        delegations: Delegations,
         blobs: Blobs | None = None,
         *,
         clock: Callable[[], float] = time.time,
@@ -70,6 +73,8 @@ class ToolActivities:
         self._events = events
         self._catalog = catalog
         self._results = Results(store, blobs)
+        self._delegations = delegations
+        self._handoffs = Handoffs(store, events, catalog)
         self._clock = clock
 
     @activity.defn(name="run_tool")
@@ -93,7 +98,10 @@ class ToolActivities:
             outcome, limit = await self._decided(call) or await self._outcome(call)
             lease.check()
             row = await self._save(call, outcome, limit)
-        return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
+        if row.handoff:
+            await self._handoffs.settle(request, row)
+        status: Literal["complete", "failed"] = "complete" if row.status == "complete" else "failed"
+        return ToolResult(message_id=row.id, status=status, agent=row.handoff or "")
 
     async def _claim(self, request: ToolRequest, lease: Lease) -> Call:
         """The call, its row held by this attempt unless final."""
@@ -151,6 +159,8 @@ class ToolActivities:
         """Why the tool is not run."""
         if not call.request.call.offered:
             return _failed(f"The tool {tool.name!r} cannot be used now. Use only the tools that you were given.")
+        if tool.handoff is not None or tool.delegate is not None:  # whoever asks again hears the same
+            return None
         if call.begun_before and _writes(call, tool):
             return _failed("The outcome is unknown: the worker was lost while the tool ran. It was not repeated.")
         if call.begun_before and activity.info().attempt - call.row.failures > MAX_TRIES:
@@ -163,6 +173,10 @@ class ToolActivities:
             values = tool.parse(call.arguments)
         except ValueError as error:
             return _failed(f"Invalid arguments: {error}")
+        if tool.handoff is not None:
+            return await self._handoffs.outcome(call.request, call.record, tool, values["reason"])
+        if tool.delegate is not None:
+            return await self._delegations.answer(call.request, call.row, call.attempt, tool, values["prompt"])
         limit = asyncio.timeout(tool.timeout_s)
         try:
             async with limit:
@@ -244,7 +258,7 @@ class ToolActivities:
     async def _save(self, call: Call, outcome: Outcome, limit: int) -> Message:
         fields = await self._results.fields(outcome, call.row.id, limit)
         status = outcome.status or ("failed" if outcome.failed else "complete")
-        changes = fields | {"status": status, "updated_at": self._clock()}
+        changes = outcome.changes | fields | {"status": status, "updated_at": self._clock()}
         row = await self._store.amend(call.row.id, call.attempt, changes)
         if row is None or not row.final:
             raise SupersededError("a later attempt of this call holds its row")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from domain.agent import Agent, AgentFactory
 from domain.errors import HookError, SetupError, UnknownAgentError
+from domain.handoffs import with_handoffs
 from domain.messages import mend_text, preview
 from domain.tooling import Asker
 
@@ -19,7 +20,7 @@ class Registry:
     """activities.ports.Catalog over a set of agents."""
 
     def __init__(self, agents: Sequence[Agent | AgentFactory], default: str) -> None:
-        """Raises: SetupError if two agents have one name, or the default is none of them."""
+        """Raises: SetupError if two agents have one name, or the default or one that another names is none of them."""
         self._agents: dict[str, Agent | AgentFactory] = {}
         for agent in agents:
             if agent.name in self._agents:
@@ -27,6 +28,11 @@ class Registry:
             self._agents[agent.name] = agent
         if default not in self._agents:
             raise SetupError(f"EVERTHREAD_AGENT is {default!r}, but the agents are: {', '.join(self.names())}")
+        try:
+            for agent in self.ready_made():
+                self._agents[agent.name] = with_handoffs(agent, self._agents)
+        except ValueError as error:
+            raise SetupError(f"{error}: correct it in catalog/agents/") from None
         self._default = default
 
     @property
@@ -37,7 +43,13 @@ class Registry:
         found = self._agents.get(name)
         if found is None:
             raise UnknownAgentError(f"there is no agent {name!r}; the agents are: {', '.join(self.names())}")
-        return found if isinstance(found, Agent) else await _built(found, asker or Asker())
+        if isinstance(found, Agent):
+            return found
+        made = await _built(found, asker or Asker())
+        try:
+            return with_handoffs(made, self._agents)
+        except ValueError as error:
+            raise _error(found, f"returned what cannot be used: {error}") from None
 
     def names(self) -> list[str]:
         return sorted(self._agents)

@@ -43,6 +43,7 @@ CALL_TIMEOUT = timedelta(seconds=30)
 UPDATES_IN_FLIGHT = 5
 _OTHERS = (UnknownThreadError, UnknownPromptError, UnknownCallError, ResolvedAlreadyError)
 _REFUSALS = {kind.__name__: kind for kind in (*PROMPT_REFUSALS, *_OTHERS)}
+_RUN_ENDED = "AcceptedUpdateCompletedWorkflow"  # the server's word for it, of a run that was terminated
 T = TypeVar("T")
 
 
@@ -60,12 +61,16 @@ class Sender:
 
     async def update(self, name: str, thread: str, wanted: BaseModel, start: ThreadStart, result_type: type[T]) -> T:
         """Send an update, starting the thread as `start` says if it does not run. Raises: InputRefusedError; UnavailableError."""
+        operation = self._operation(thread, start)
         try:
-            async with self.flight(thread, f"Temporal did not take the {name}", "; send it again under its id"):
+            async with (
+                self.flight(thread, f"Temporal did not take the {name}", "; send it again under its id"),
+                _heard(operation),
+            ):
                 result: T = await self.temporal.execute_update_with_start_workflow(
                     name,
                     wanted,
-                    start_workflow_operation=self._operation(thread, start),
+                    start_workflow_operation=operation,
                     result_type=result_type,
                     rpc_timeout=None if name == "ask" else CALL_TIMEOUT,
                 )
@@ -132,6 +137,17 @@ class Sender:
         }
 
 
+@asynccontextmanager
+async def _heard(operation: WithStartWorkflowOperation[Any, Any]) -> AsyncIterator[None]:
+    """Whatever becomes of the start becomes of the update too; Python complains of errors that nobody hears."""
+    start = asyncio.ensure_future(operation.workflow_handle())
+    start.add_done_callback(lambda done: done.cancelled() or done.exception())
+    try:
+        yield
+    finally:
+        start.cancel()
+
+
 def _raise_if_cancelled() -> None:
     """Temporal's client makes an error of its own of a cancelled call, which would keep its caller from being stopped."""
     task = asyncio.current_task()
@@ -143,4 +159,6 @@ def _refusal(error: WorkflowUpdateFailedError) -> Exception:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in _REFUSALS:
         return _REFUSALS[cause.type](cause.message)
+    if isinstance(cause, ApplicationError) and cause.type == _RUN_ENDED:
+        return UnavailableError("the thread's run was ended before it could say; send it again under its id")
     return InputRefusedError(f"the thread did not take it: {cause}")

@@ -13,6 +13,7 @@ from client.sender import CALL_TIMEOUT, Sender
 from domain.approvals import Resolution, ResolveReceipt
 from domain.content import Part
 from domain.errors import InputRefusedError, UnavailableError
+from domain.operators import OperatorReceipt, SayReceipt, read_hand_back, read_say, read_take_over
 from domain.output import Output, output_of
 from domain.prompts import Prompt, PromptOptions, ThreadStart, read_as
 from domain.wishes import (
@@ -174,6 +175,31 @@ class Threads(Sender):
         if resolution.id is None:
             resolution = resolution.model_copy(update={"id": str(uuid.uuid4())})
         return await self.update("resolve", thread, resolution, EXISTING, ResolveReceipt)
+
+    async def take_over(self, thread: str, by: str, *, interrupt: bool = False, force: bool = False) -> OperatorReceipt:
+        """Let a person answer in the agent's place. Raises: as `regenerate`, InputRefusedError if somebody else does."""
+        wanted = read_take_over({"by": by, "interrupt": interrupt, "force": force})
+        return await self.update("take_over", thread, wanted, EXISTING, OperatorReceipt)
+
+    async def say(
+        self,
+        thread: str,
+        content: str,
+        by: str,
+        *,
+        prompt_id: str | None = None,
+        id: str | None = None,  # noqa: A002 - as on the wire
+    ) -> SayReceipt:
+        """Say something as the person who has the thread; safe to repeat with the same `id`.
+
+        Raises: as `regenerate`, InputRefusedError if it is not the speaker's, UnknownPromptError if the prompt does not wait.
+        """
+        wanted = read_say(_given(id=id or str(uuid.uuid4()), content=content, by=by, prompt_id=prompt_id))
+        return await self.update("say", thread, wanted, EXISTING, SayReceipt)
+
+    async def hand_back(self, thread: str, by: str) -> OperatorReceipt:
+        """Let the agent answer again. Raises: as `take_over`."""
+        return await self.update("hand_back", thread, read_hand_back({"by": by}), EXISTING, OperatorReceipt)
 
     async def turn(self, thread: str, prompt_id: str | None = None) -> TurnReport:
         """What became of a prompt so far; of none, the turn that runs or was the last. Raises: RPCError if it is closed."""

@@ -9,10 +9,12 @@ from typing import Any, Literal, get_args
 
 from domain import ids
 from domain.approvals import ApprovalPolicy
+from domain.delegation import Delegate
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
 from domain.output import Output, output_of
 from domain.prompts import Mode, PromptOptions
+from domain.routing import Route
 from domain.stopping import Stop, tool_called
 from domain.tooling import Asker
 
@@ -43,6 +45,9 @@ class Tool:
 
     `outside`: somebody else runs it, not `function`, and its call waits until they give the result. `needs_approval`: a
     call waits until somebody approves it; a function of the arguments says of which. If that raises, the call waits.
+
+    With `delegate` the calls are answered by another agent, see catalog.agent_tool; with `handoff` the agent of that name
+    takes the conversation over.
     """
 
     name: str
@@ -62,6 +67,8 @@ class Tool:
     max_result_chars: int = 20_000
     needs_approval: bool | NeedsApproval = False
     outside: bool = False
+    delegate: Delegate | None = None
+    handoff: str | None = None
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -98,6 +105,8 @@ class Agent:
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
     turn fails. `approvals` says which calls wait for somebody, and how long. `deps` reaches every tool as ToolContext.deps: as it is,
     or what it returns if it is a function, sync or async, of the Asker.
+    `route`, sync or async, names before the first call of a turn the agent that answers it, for this one;
+    None means this one. `handoffs` names agents to which the model may hand the conversation over.
     """
 
     name: str
@@ -120,6 +129,8 @@ class Agent:
     prepare_step: PrepareStep | None = None
     approvals: ApprovalPolicy = field(default_factory=ApprovalPolicy)
     deps: Any = None
+    route: Route | None = None
+    handoffs: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -165,6 +176,8 @@ class Agent:
         names = [tool.name for tool in self.tools]
         if len(names) != len(set(names)):
             yield "two tools have the same name"
+        if self.name in self.handoffs or len(self.handoffs) != len(set(self.handoffs)):
+            yield f"handoffs names other agents, each once, not {', '.join(self.handoffs)}"
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
         if not _are_functions(self.stop):

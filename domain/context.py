@@ -107,7 +107,9 @@ def _spoken(rows: Sequence[Message]) -> list[ChatMessage]:
 def _whole_turns(history: Sequence[Message]) -> Iterable[list[Message]]:
     for _, rows in groupby(sorted(history, key=lambda m: m.seq), key=lambda m: m.turn):
         prompt, *others = rows
-        if prompt.role == "user" and prompt.status in ("answered", "interrupted") and prompt.replaced_by is None:
+        if prompt.role == "assistant" and prompt.author is not None:  # what a person said unasked
+            yield [prompt]
+        elif prompt.role == "user" and prompt.status in ("answered", "interrupted") and prompt.replaced_by is None:
             # What a user said belongs to every try at its turn.
             yield [prompt, *(row for row in others if row.role == "user" or row.branch == prompt.branch)]
 

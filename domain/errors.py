@@ -10,7 +10,7 @@ EverthreadError
 │   ├── UnknownCallError         no tool call of that id waits on the thread, or not with these arguments
 │   └── ResolvedAlreadyError     the tool call was decided before
 ├── UnknownAgentError            no agent of that name in the catalog
-├── HookError                    the prepare_step of an agent, or what builds it, raised or returned what cannot be used
+├── HookError                    a hook of an agent, or what builds it, raised or returned what cannot be used
 ├── ToolError                    a tool could not do it; raised by tools, in words that the model reads as they are
 ├── ToolFailedError              a tool failed and is to be tried again
 ├── ModelError                   a model call failed
@@ -77,7 +77,7 @@ class UnknownAgentError(EverthreadError):
 
 
 class HookError(EverthreadError):
-    """The `prepare_step` of an agent, or what builds it, raised or returned what cannot be used; the text names both."""
+    """A hook of an agent, or what builds it, raised or returned what cannot be used; the text names both."""
 
 
 class ToolError(EverthreadError):

@@ -27,6 +27,9 @@ EventKind = Literal[
     "tool.started",  # data: message_id, call_id, tool, turn
     "tool.progress",  # data: message_id, call_id, tool, turn, attempt, and some of message, fraction, data, result (so far)
     "tool.retrying",  # data: message_id, call_id, tool, turn, attempt, error, retry_in_s
+    "agent.changed",  # data: turn, prompt_id, agent, before, reason?: who answers from now on
+    "operator.changed",  # data: operator (None: it is the agent's again), before
+    "agent.asked",  # data: message_id, call_id, tool, turn, agent, child (thread), prompt_id (there)
     "tool.finished",  # data: message_id, call_id, tool, turn, status
     "turn.finished",  # data: turn, prompt_id, status, message_id, error
     "prompt.refused",  # data: prompt_id, error

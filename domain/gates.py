@@ -32,13 +32,13 @@ class Task:
 
 def open_gates(running: Running, result: StepResult, now: float) -> None:
     """Note the calls of the step that are not run at once."""
-    running.plan, running.terms = result.plan, result.terms
+    running.plan, running.terms, running.planner = result.plan, result.terms, running.agent
     running.gated = [Gated(index=index, since=now) for index, call in enumerate(result.plan) if call.gate is not None]
 
 
 def close_gates(running: Running) -> None:
     """All calls of the step have ended."""
-    running.plan, running.terms, running.gated, running.done = [], None, [], {}
+    running.plan, running.terms, running.gated, running.done, running.planner = [], None, [], {}, ""
 
 
 def note_done(running: Running, index: int, result_id: str) -> Resolution | None:

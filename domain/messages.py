@@ -6,6 +6,8 @@ from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.delegation import Child, Parent
+
 PREVIEW_CHARS = 300
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd")
 _TERMINAL = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
@@ -96,6 +98,8 @@ class Message(BaseModel):
     options: dict[str, Any] | None = None  # of a prompt, see domain.prompts.PromptOptions
     reply_to: dict[str, Any] | None = None  # of a prompt, see domain.prompts.ReplyTo
     delivery: dict[str, Any] | None = None  # what became of that: {status, attempts, error, at, reopened_by?}
+    child: Child | None = None  # of a tool's result: the thread on which another agent was asked
+    handoff: str | None = None  # of a tool's result: the agent that has the thread from then on
     metadata: dict[str, Any] = Field(default_factory=dict)
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same
@@ -122,6 +126,8 @@ class ThreadRecord(BaseModel):
     status: str = "active"  # or failed: how the last turn ended
     idle_timeout_s: float | None = None  # see domain.prompts.ThreadStart
     expires_at: float | None = None
+    operator: str = ""  # the person who has the thread in the agent's place
+    parent: Parent | None = None  # the call that made it, of a thread on which one agent asks another
     epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
     run_id: str = ""
     created_at: float = 0.0

@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from domain import ids
 from domain.content import Content, text_of, valid_unicode
+from domain.delegation import Parent
 from domain.errors import InputRefusedError
 from domain.messages import describe, preview
 from domain.output import output_of
@@ -169,7 +170,8 @@ class ThreadStart(Wire):
     """How a thread begins; `{}` is valid. Each field but `must_exist` counts only when the thread is opened for the first time.
 
     `must_exist`: fail rather than make a new thread. After `idle_timeout_s` seconds without work the workflow ends, and
-    the next prompt opens it again from the store; `ttl_s` seconds after its beginning the thread ends for good.
+    the next prompt opens it again from the store; `ttl_s` seconds after its beginning the thread ends for good. `parent`
+    is the call that made it, of a thread on which one agent asks another.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -181,6 +183,7 @@ class ThreadStart(Wire):
     must_exist: bool = False
     idle_timeout_s: Seconds | None = None
     ttl_s: Seconds | None = None
+    parent: Parent | None = None
 
 
 class Refusal(Wire):

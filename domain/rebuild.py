@@ -31,7 +31,7 @@ def rebuild(
     state.epoch, state.agent, state.owner, state.tenant = record.epoch, record.agent, record.owner, record.tenant
     state.next_turn = max([*turns, record.turns]) + 1
     state.idle_timeout_s, state.expires_at = record.idle_timeout_s, record.expires_at
-    state.run_id, state.idle_roll_s = record.run_id, IDLE_ROLL_S
+    state.run_id, state.idle_roll_s, state.operator = record.run_id, IDLE_ROLL_S, record.operator
     state.running, state.steered, state.withdrawn = None, [], []
     going_on = {row.prompt_id for row in started}
     state.deliveries = [row.prompt_id for row in recent if _is_undelivered(row) and row.joins not in going_on]

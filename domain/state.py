@@ -79,10 +79,12 @@ class Running(Kept):
     expect: list[str] = Field(default_factory=list)
     calls: int = 0  # tools that the step planned, while they run
     plan: list[PlannedCall] = Field(default_factory=list)  # the same, while one of them waits for somebody
+    planner: str = ""  # the agent whose plan it is, also once it has handed over
     terms: Terms | None = None  # what happens while nobody decides
     gated: list[Gated] = Field(default_factory=list)  # those of the plan that do or did
     done: dict[int, str] = Field(default_factory=dict)  # of the plan: index → the result's id
     over: bool = False  # the model has stopped: the next step is only for prompts that join it
+    handed_over: str = ""  # to this agent, by a tool of the step
     stop: str | None = None  # why it is being interrupted
     replaced_by: str | None = None  # the prompt that takes its place
     said: str = ""  # the start of what its last model call said, and where that is
@@ -95,6 +97,15 @@ class Running(Kept):
 
     def stopped(self) -> bool:
         return self.stop is not None
+
+
+class Said(Kept):
+    """What an operator said, until the store has it."""
+
+    id: str
+    content: str
+    by: str
+    prompt_id: str | None = None  # that it is said to
 
 
 class Shown(Kept):

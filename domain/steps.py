@@ -108,6 +108,7 @@ class StepResult(Wire):
     plan: list[PlannedCall] = Field(default_factory=list)
     terms: Terms | None = None  # of the plan's calls that wait for somebody
     busy_mode: Mode = "queue"  # of prompts that come meanwhile and do not say
+    agent: str = ""  # who answers the turn, if another one than was asked
 
 
 class ToolRequest(Wire):
@@ -127,6 +128,7 @@ class ToolRequest(Wire):
 class ToolResult(Wire):
     message_id: str
     status: Literal["complete", "failed", "interrupted"] = "complete"
+    agent: str = ""  # who has the thread from now on, if it was handed over
 
 
 class Revision(Wire):
@@ -239,6 +241,34 @@ class NotifyRequest(Wire):
     call: WaitingCall
     why: Literal["asked", "reminder", "escalated"]
     to: ReplyTo
+
+
+class OperatorRequest(Wire):
+    """Who has the thread now; nobody: the agent."""
+
+    v: int = 1
+    thread: str
+    operator: str = ""
+    before: str = ""
+
+
+class SayRequest(Wire):
+    """What an operator says: to the prompt of the turn, or, without one, as a turn of its own."""
+
+    v: int = 1
+    thread: str
+    epoch: int
+    id: str
+    by: str
+    content: str
+    turn: int
+    prompt_id: str | None = None
+    branch: int = 0
+    step: int = 0
+
+
+class SayResult(Wire):
+    message_id: str
 
 
 class CheckpointRequest(Wire):

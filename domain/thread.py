@@ -26,7 +26,7 @@ from domain.errors import (
 from domain.gates import close_gates, decide, note_done, undone, waiting_calls
 from domain.messages import preview
 from domain.prompts import Mode, Prompt, Refusal, ReplyTo
-from domain.state import INLINE_PROMPT_BYTES, Gated, Kept, Resolved, Running, Shown, Waiting
+from domain.state import INLINE_PROMPT_BYTES, Gated, Kept, Resolved, Running, Said, Shown, Waiting
 from domain.wire import json_size
 from domain.wishes import Interrupt, InterruptReceipt, Receipt, TurnReport
 
@@ -81,6 +81,8 @@ class ThreadState(Kept):
     ended: dict[str, TurnReport] = Field(default_factory=dict)  # prompt id → its end, oldest first, the last few
     shown: list[Shown] = Field(default_factory=list)
     resolved: dict[str, Resolved] = Field(default_factory=dict)  # call → what was decided about it, the last few
+    operator: str = ""  # the person who has the thread, see domain.operators
+    said: list[Said] = Field(default_factory=list)
 
     # --- prompts in
 
@@ -89,7 +91,7 @@ class ThreadState(Kept):
         self._check(prompt.id, prompt.digest())
         if prompt.id in self.recent:
             return
-        if self.busy and self._wanted_mode(prompt) == "reject":
+        if self.occupied and self._wanted_mode(prompt) == "reject":
             raise ThreadBusyError(
                 "the thread is busy and the prompt's mode is reject; send it later, or with mode queue"
             )
@@ -114,6 +116,11 @@ class ThreadState(Kept):
     @property
     def busy(self) -> bool:
         return self.running is not None or bool(self.inbox)
+
+    @property
+    def occupied(self) -> bool:
+        """Whether a prompt that comes now has to wait."""
+        return self.busy or bool(self.operator)
 
     def note_busy_mode(self, agent: str, mode: Mode) -> None:
         """What the catalog says of an agent."""
@@ -160,7 +167,7 @@ class ThreadState(Kept):
         self.check(prompt)
         if prompt.id in self.recent:
             return Receipt(prompt_id=prompt.id, disposition="duplicate")
-        busy, mode = self.busy, self._mode(prompt)
+        busy, mode = self.occupied, self._mode(prompt)
         interrupts = mode in ("interrupt", "replace")
         waiting = Waiting(
             id=prompt.id,
@@ -172,7 +179,7 @@ class ThreadState(Kept):
             prompt=prompt,
             replies=prompt.reply_to is not None,
         )
-        self._remember(prompt.id, waiting.digest)
+        self.remember(prompt.id, waiting.digest)
         if mode == "steer":
             self.steered.append(waiting)
             return Receipt(prompt_id=prompt.id, disposition="joining")
@@ -277,7 +284,8 @@ class ThreadState(Kept):
 
     def unsaved(self) -> list[Waiting]:
         """Waiting prompts that must be saved: all that do not start at once, and any that is too large to travel."""
-        first = self.inbox[0] if self.inbox and self.running is None else None
+        starts = self.inbox and self.running is None and not self.operator
+        first = self.inbox[0] if starts else None
         return [
             waiting
             for waiting in self._waiting()
@@ -338,10 +346,10 @@ class ThreadState(Kept):
         """An ended turn goes on, or begins again, when it is its turn. The store has it as open."""
         if self.is_open(waiting.id):
             return Receipt(prompt_id=waiting.id, disposition="duplicate")
-        busy = self.busy
+        busy = self.occupied
         self.ended.pop(waiting.id, None)
         self.recent.pop(waiting.id, None)  # it becomes the newest
-        self._remember(waiting.id, waiting.digest)
+        self.remember(waiting.id, waiting.digest)
         self.inbox.append(waiting.model_copy(update={"place": self._place()}))
         return Receipt(prompt_id=waiting.id, disposition="queued" if busy else "started")
 
@@ -376,7 +384,7 @@ class ThreadState(Kept):
 
     def ready(self) -> bool:
         """Whether the first prompt can start its turn."""
-        return bool(self.inbox) and self.inbox[0].can_start
+        return bool(self.inbox) and self.inbox[0].can_start and not self.operator
 
     def start_turn(self) -> Running:
         waiting = self.inbox.pop(0)
@@ -405,6 +413,14 @@ class ThreadState(Kept):
         self.steered = [waiting for waiting in self.steered if not waiting.in_store]
         running.joined |= {waiting.id: waiting.replies for waiting in come}
         running.joining += [waiting.id for waiting in come]
+
+    def hand_over(self) -> bool:
+        """Make the thread the agent's to whom the running turn was handed over. Returns whether it was another's."""
+        running = self.running
+        if running is None or not running.handed_over:
+            return False
+        before, self.agent, running.handed_over = self.agent, running.handed_over, ""
+        return before != self.agent
 
     def end_turn(
         self, answer: str, status: Literal["answered", "interrupted", "failed"], message_id: str | None = None
@@ -495,7 +511,7 @@ class ThreadState(Kept):
                 turned_away.append((waiting, error))
                 continue
             if waiting.id not in self.recent:
-                self._remember(waiting.id, waiting.digest)
+                self.remember(waiting.id, waiting.digest)
                 self.inbox.append(waiting.model_copy(update={"place": self._place()}))
         return turned_away
 
@@ -519,7 +535,7 @@ class ThreadState(Kept):
         self.places += 1
         return self.places
 
-    def _remember(self, prompt_id: str, digest: str) -> None:
+    def remember(self, prompt_id: str, digest: str) -> None:
         self.recent[prompt_id] = digest
         # What waits or runs is never forgotten: it is the newest, whatever its number.
         while len(self.recent) > RECENT_IDS + len(self._waiting()) + MAX_JOINED:

@@ -64,12 +64,13 @@ class Transcript:
                 self._message = None
                 words = retry_words(attempt_of(data["attempt"]) + 1, data["retry_in_s"], data["error"])
                 self.note(f"the model cannot answer now: {words}")
-            case "tool.started":
-                self.note(f"· {data['tool']} …")
             case "turn.finished":
                 self.ended(data["status"], data.get("error"))
             case "prompt.refused":
                 self.ended("refused", data["error"])
+            case _:
+                if line := _line_of(event):
+                    self.note(line)
 
     def _begin(self, data: dict[str, Any]) -> None:
         if self._message == data["message_id"]:
@@ -108,3 +109,20 @@ class Transcript:
         if self._text:
             self._end()
         self._write(f"{text}\n")
+
+
+def _line_of(event: Event) -> str | None:
+    """Of what happens beside the text: which tool runs, and who answers."""
+    data = event.data
+    match event.kind:
+        case "tool.started":
+            return f"· {data['tool']} …"
+        case "agent.asked":
+            return f"· {data['agent']} is asked on {data['child']} …"
+        case "agent.changed":
+            return f"{data['agent']} answers now, in the place of {data['before']}"
+        case "operator.changed":
+            return (
+                f"{data['operator']} has the thread now and answers" if data["operator"] else "the agent answers again"
+            )
+    return None

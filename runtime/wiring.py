@@ -24,8 +24,10 @@ from temporalio.worker import (
 )
 
 from activities.closing import ClosingActivities
+from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
+from activities.operating import OperatingActivities
 from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.threads import ThreadActivities
@@ -38,6 +40,7 @@ from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
+from client.threads import Threads
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import temporal
@@ -86,9 +89,12 @@ def make_worker(
 ) -> Worker:
     """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker."""
     model = ModelActivities(ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog, ports.blobs)
+    agents = Threads(client, task_queue, ports.catalog.default)
+    delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=max_activities)
+    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs)
     threads = ThreadActivities(ports.store, ports.catalog)
-    closing, reopening = ClosingActivities(ports.store, ports.events), ReopeningActivities(ports.store)
+    closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
+    operating = OperatingActivities(ports.store, ports.events)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID
@@ -107,6 +113,8 @@ def make_worker(
             threads.find_turn,
             delivery.deliver,
             delivery.notify,
+            operating.note_operator,
+            operating.save_said,
         ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,

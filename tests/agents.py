@@ -6,8 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+from catalog.agent_tool import agent_tool
 from catalog.tool import outside_tool, tool
 from domain.agent import Agent, Tool
+from domain.routing import RouteInfo
 
 
 class Workbench:
@@ -15,6 +17,7 @@ class Workbench:
 
     def __init__(self) -> None:
         self.ran: list[tuple[str, Any]] = []
+        self.routed: list[RouteInfo] = []
         self._released = asyncio.Event()
 
     def release(self) -> None:
@@ -29,6 +32,31 @@ class Workbench:
             Agent("helper", instructions="Use tools.", tools=tools),
             Agent("hasty", instructions="Two steps.", tools=tools, max_steps=2),
             Agent("cashier", instructions="Ask first.", tools=(*tools, *self.gated())),
+            *self._who_ask(),
+        ]
+
+    def route(self, info: RouteInfo) -> str | None:
+        """To the agent whose name the prompt begins with, if it is followed by a colon."""
+        self.routed.append(info)
+        if info.prompt.startswith("fail:"):
+            raise LookupError("no map")
+        name, _, rest = info.prompt.partition(":")
+        return name if rest else None
+
+    def _who_ask(self) -> list[Agent]:
+        """Agents that ask others; `mirror` asks itself."""
+        asks = [agent_tool(name, description=f"Asks {name}.") for name in ("poet", "helper", "mirror")]
+        notes = [
+            agent_tool(name, description="Takes notes.", name=f"note_{name}", thread="notes")
+            for name in ("poet", "assistant")
+        ]
+        quick = agent_tool("poet", description="In no time.", name="ask_quickly", timeout_s=0.5)
+        return [
+            Agent("lead", instructions="Ask others.", tools=(*asks, *notes, quick)),
+            Agent("router", instructions="You route.", route=self.route),
+            Agent("desk", instructions="You are the desk.", tools=self.tools()[:3], handoffs=("poet", "cash.ier")),
+            Agent("cash.ier", "You cash.", "Takes money.", tools=self.tools()[3:4], handoffs=("desk",)),
+            Agent("mirror", instructions="Ask yourself.", tools=(asks[2],)),
         ]
 
     def tools(self) -> tuple[Tool, ...]:

@@ -85,6 +85,8 @@ async def test_a_command_of_the_page_does_what_it_says(wired: System, entry: Ent
     thread = new_thread()
     if entry.kind != "start":
         await _prepare(wired, thread, entry)
+    if entry.operated:
+        await wired.workflow(thread).execute_update("take_over", {"by": "ada"})
     answer = await _run(wired, thread, command)
     if entry.gives:
         _validate(entry.gives, answer)

@@ -95,6 +95,8 @@ def _entries() -> Iterator[str]:
                 f"The example is about a thread in which a call of `{GATED_TOOL}` with {GATED_ARGUMENTS} waits for an "
                 "approval; the query `status` tells its `digest`."
             )
+        if entry.operated:
+            yield "The example is about a thread that ada has taken over."
         yield f"\nInput: {_link(entry.takes)}. Answer: {_link(entry.gives)}."
         if entry.fails:
             yield f"Fails with {', '.join(f'`{kind.__name__}`' for kind in entry.fails)}."

@@ -52,6 +52,7 @@ def details(thread: str, state: ThreadState) -> str:
     """The thread as a support engineer wants to read it, in Markdown: what it does now, then its last turns."""
     running = state.running
     now = f"answering turn {running.turn}, step {running.step + 1}" if running else "idle"
+    now += f", {_plain(state.operator)} has the thread" if state.operator else ""
     waiting = f", {len(state.inbox)} waiting" if state.inbox else ""
     lines = [f"**{_plain(thread)}** · agent `{state.agent or '…'}` · {now}{waiting}", ""]
     for call in waiting_calls(running):

@@ -157,40 +157,40 @@ class Doors:
     @workflow.update(name="interrupt")
     async def interrupt_now(self, *inputs: Any) -> InterruptReceipt:
         """Stop the running turn, and say whether it was the one that is meant."""
-        with _refusals_told():
+        with refusals_told():
             await self._updated()
             return self._stop(inputs)
 
     @workflow.update(name="withdraw")
     async def withdraw_now(self, *inputs: Any) -> ChangeReceipt:
         """Take back a prompt that waits, and say so once it is in the store."""
-        with _refusals_told():
+        with refusals_told():
             await self._updated()
             return await self._withdraw(inputs)
 
     @workflow.update(name="edit")
     async def edit_now(self, *inputs: Any) -> ChangeReceipt:
         """Say something else with a prompt that waits, and say so once it is in the store."""
-        with _refusals_told():
+        with refusals_told():
             await self._updated()
             return await self._edit(inputs)
 
     @workflow.update(name="regenerate")
     async def regenerate_now(self, *inputs: Any) -> Receipt:
         """Answer an ended turn's prompt anew, and say when that begins."""
-        with _refusals_told():
+        with refusals_told():
             return await self._again("regenerate", inputs, await self._updated())
 
     @workflow.update(name="resume")
     async def resume_now(self, *inputs: Any) -> Receipt:
         """Go on with an ended turn where it ended, and say when that begins."""
-        with _refusals_told():
+        with refusals_told():
             return await self._again("resume", inputs, await self._updated())
 
     @workflow.update(name="resolve")
     async def resolve_now(self, *inputs: Any) -> ResolveReceipt:
         """Decide about a call that waits, and hear whether that is taken."""
-        with _refusals_told():
+        with refusals_told():
             await self._updated()
             return self._resolve(inputs)
 
@@ -217,6 +217,7 @@ class Doors:
             "steered": len(state.steered),
             "undelivered": len(state.deliveries),
             "calls": [call.model_dump(mode="json") for call in waiting_calls(running)],
+            "operator": state.operator or None,
         }
 
     # --- what they do
@@ -244,7 +245,7 @@ class Doors:
 
     async def _take(self, inputs: tuple[Any, ...], name: str) -> Receipt:
         early = self._state.epoch == 0
-        with _refusals_told():
+        with refusals_told():
             given_id = await self._updated()
             prompt = read_prompt(one_value(inputs, name))
             if prompt.must_exist and early and self._made:
@@ -252,7 +253,7 @@ class Doors:
             return self._admit(prompt, given_id)
 
     def _check(self, inputs: tuple[Any, ...], name: str) -> None:
-        with _refusals_told():
+        with refusals_told():
             if self._problem is not None:
                 raise self._problem
             prompt = read_prompt(one_value(inputs, name))
@@ -398,7 +399,7 @@ class Doors:
 
 
 @contextmanager
-def _refusals_told() -> Iterator[None]:
+def refusals_told() -> Iterator[None]:
     """Raises: ApplicationError of the same name, which is how whoever sent an update hears of a refusal."""
     try:
         yield

@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 
 from domain import errors
 from domain.approvals import Resolution, ResolveReceipt, WaitingCall, call_digest
+from domain.operators import HandBack, OperatorReceipt, Say, SayReceipt, TakeOver
 from domain.prompts import Prompt, ThreadStart
 from domain.wire import Wire
 from domain.wishes import (
@@ -47,7 +48,7 @@ class ThreadStatus(Wire):
     """What a thread is doing. `epoch` counts how often it was opened (0: not yet); `waiting_ids` are the first hundred.
 
     `steered` prompts come to the running turn at its next step; `undelivered` replies are on their way; `calls` are those
-    of the running turn that wait for somebody.
+    of the running turn that wait for somebody; `operator` is the person who has the thread in the agent's place.
     """
 
     thread: str
@@ -60,6 +61,7 @@ class ThreadStatus(Wire):
     steered: int = 0
     undelivered: int = 0
     calls: list[WaitingCall] = Field(default_factory=list)
+    operator: str | None = None
 
 
 @dataclass(frozen=True)
@@ -80,6 +82,7 @@ class Entry:
     fails: tuple[type[errors.EverthreadError], ...] = ()
     busy: bool = False
     gated: bool = False  # the example is about a thread in which call `call_1` of prompt `p-3` waits for an approval
+    operated: bool = False  # ada has taken the thread over
     opens: bool = False  # makes sense together with the start of the thread
 
 
@@ -155,6 +158,29 @@ ENTRIES = (
         takes=Resolution,
         example={"call_id": "call_1", "decision": "approve", "digest": GATED_DIGEST, "by": "eve"},
         gated=True,
+    ),
+    Entry(
+        "signal",
+        "take_over",
+        "Let a person answer in the agent's place. Prompts then wait for that person, or for the hand-back.",
+        takes=TakeOver,
+        example={"by": "ada"},
+    ),
+    Entry(
+        "signal",
+        "say",
+        "Say something as the person who has the thread: to a prompt that waits, or unasked.",
+        takes=Say,
+        example={"id": "s-1", "content": "Hello, this is Ada.", "by": "ada"},
+        operated=True,
+    ),
+    Entry(
+        "signal",
+        "hand_back",
+        "Let the agent answer again, also what waits.",
+        takes=HandBack,
+        example={"by": "ada"},
+        operated=True,
     ),
     Entry(
         "signal",
@@ -253,6 +279,38 @@ ENTRIES = (
         answer={"call_id": "call_1", "decision": "deny", "turn": 3},
         fails=(errors.InputRefusedError, errors.UnknownCallError, errors.ResolvedAlreadyError, errors.InboxFullError),
         gated=True,
+    ),
+    Entry(
+        "update",
+        "take_over",
+        "Let a person answer in the agent's place, and hear when the store has it.",
+        takes=TakeOver,
+        gives=OperatorReceipt,
+        example={"by": "ada"},
+        answer={"operator": "ada", "disposition": "taken_over"},
+        fails=(errors.InputRefusedError,),
+    ),
+    Entry(
+        "update",
+        "say",
+        "Say something as the person who has the thread, and hear when the store has it.",
+        takes=Say,
+        gives=SayReceipt,
+        example={"id": "s-1", "content": "Hello, this is Ada.", "by": "ada"},
+        answer={"prompt_id": "s-1", "disposition": "said"},
+        fails=(errors.InputRefusedError, errors.UnknownPromptError, errors.PromptConflictError, errors.InboxFullError),
+        operated=True,
+    ),
+    Entry(
+        "update",
+        "hand_back",
+        "Let the agent answer again, also what waits, and hear when the store has it.",
+        takes=HandBack,
+        gives=OperatorReceipt,
+        example={"by": "ada"},
+        answer={"disposition": "handed_back"},
+        fails=(errors.InputRefusedError,),
+        operated=True,
     ),
     Entry(
         "query",

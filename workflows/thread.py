@@ -27,17 +27,17 @@ with workflow.unsafe.imports_passed_through():
     from domain.thread import IDLE_ROLL_S, ThreadState, must_roll, upgrade
     from workflows import attributes, interface, options, turn
     from workflows.deliveries import Deliveries
-    from workflows.doors import Doors
     from workflows.gates import Gates
     from workflows.idle import Idle
     from workflows.inbox import Inbox
     from workflows.inputs import one_value
+    from workflows.operator import OperatedDoors, say_next
 
 TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
 
 
 @workflow.defn(name=interface.WORKFLOW)
-class AgentThread(Doors):
+class AgentThread(OperatedDoors):
     """See the module. Start input: domain.prompts.ThreadStart; id: thread/<thread_id>."""
 
     @workflow.init
@@ -79,6 +79,8 @@ class AgentThread(Doors):
         except BaseException as error:
             if is_cancelled_exception(error):
                 await self._inbox.save_all()
+                while self._state.said:
+                    await say_next(self._thread, self._state)
             raise
 
     async def _live(self) -> None:
@@ -108,7 +110,7 @@ class AgentThread(Doors):
 
     def _has_work(self) -> bool:
         state = self._state
-        return bool(state.running or state.refusals or state.ready())
+        return bool(state.running or state.refusals or state.said or state.ready())
 
     def _awake(self) -> bool:
         return self._has_work() or self._state.busy
@@ -119,6 +121,10 @@ class AgentThread(Doors):
             refusals = state.take_refusals(str(workflow.uuid4()))
             await turn.record_refusals(self._thread, state.epoch, refusals)
             state.deliveries += [refusal.id for refusal in refusals if refusal.reply_to is not None]
+            return
+        if state.said and state.running is None:
+            await say_next(self._thread, state)
+            self._show()
             return
         running = state.running or state.start_turn()
         self._show()
@@ -149,6 +155,7 @@ class AgentThread(Doors):
         running.over = False
         result = await turn.call_model(self._thread, self._state.epoch, running, self._calls)
         running.said, running.message_id = result.preview, result.message_id
+        running.agent = result.agent or running.agent
         if result.finish not in ("interrupted", "duplicate", "conflict"):
             self._state.note_busy_mode(running.agent, result.busy_mode)
         if result.finish == "interrupted":
@@ -183,7 +190,10 @@ class AgentThread(Doors):
             open_gates(running, result, workflow.time())
             await self._pass_gates(running)
             return
-        done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
+        try:
+            done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
+        finally:  # whatever became of the others: the store has it
+            self._hand_over()
         if running.stopped():
             return
         running.calls = 0
@@ -193,7 +203,10 @@ class AgentThread(Doors):
         """Wait for whoever has to decide about calls of the step; the thread may continue as new meanwhile."""
         self._set_status("waiting")
         self._show()
-        done = await Gates(self._thread, self._state, running, self._calls, self._rolls).passed()
+        try:
+            done = await Gates(self._thread, self._state, running, self._calls, self._rolls).passed()
+        finally:
+            self._hand_over()
         if running.stopped() or done is None:
             return
         self._state.leave_step()
@@ -201,6 +214,10 @@ class AgentThread(Doors):
         running.calls = 0
         assert running.message_id is not None
         self._next_step(running, [running.message_id, *done])
+
+    def _hand_over(self) -> None:
+        if self._state.hand_over():
+            attributes.announce(self._state)
 
     def _next_step(self, running: Running, expect: list[str]) -> None:
         running.expect = expect  # of this step; those of earlier ones follow from their plans

@@ -66,7 +66,7 @@ async def run_tools(thread: str, epoch: int, turn: Running, plan: list[PlannedCa
     All have ended when it returns or raises, so that none is left behind.
     """
     requests = [_tool_request(thread, epoch, turn, index, call) for index, call in enumerate(plan)]
-    results = await asyncio.gather(*(_run_tool(request, calls) for request in requests), return_exceptions=True)
+    results = await asyncio.gather(*(_run_tool(request, turn, calls) for request in requests), return_exceptions=True)
     done = [result for result in results if not isinstance(result, BaseException)]
     for result in results:
         if isinstance(result, BaseException):
@@ -79,7 +79,7 @@ async def run_tool(
 ) -> str:
     """Run one call of the turn's plan, as it was decided if it had to wait; return the id of its result."""
     request = _tool_request(thread, epoch, turn, index, turn.plan[index].model_copy(update={"gate": None}))
-    return await _run_tool(request.model_copy(update={"resolution": resolution}), calls)
+    return await _run_tool(request.model_copy(update={"resolution": resolution}), turn, calls)
 
 
 def result_id(thread: str, turn: Running, index: int) -> str:
@@ -95,16 +95,18 @@ def _tool_request(thread: str, epoch: int, turn: Running, index: int, call: Plan
         branch=turn.branch,
         step=turn.step,
         index=index,
-        agent=turn.agent,
+        agent=turn.planner or turn.agent,
         call=call,
     )
 
 
-async def _run_tool(request: ToolRequest, calls: Calls) -> str:
+async def _run_tool(request: ToolRequest, turn: Running, calls: Calls) -> str:
     call = request.call
     summary, write = f"{request.turn}: {call.tool}", call.effect == "write"
     config = options.run_tool(summary, call.timeout_s, write=write, queue=call.queue)
     result = await calls.run(workflow.start_activity_method(ToolActivities.run_tool, request, **config))
+    if result.agent:
+        turn.agent = turn.handed_over = result.agent
     return str(result.message_id)
 
 

@@ -201,6 +201,8 @@ async def _status(console: Console, thread: str, *, as_json: bool) -> int:
 
 def _lines(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['thread']}: agent {found['agent']}, next turn {found['next_turn']}"]
+    if operator := found.get("operator"):
+        lines.append(f"  operator   {operator} has the thread: prompts wait for an answer, or for the hand-back")
     if running := found["running"]:
         lines.append(f"  answering  {running['prompt_id']}, turn {running['turn']}, step {running['step'] + 1}")
     elif not found["waiting"]:

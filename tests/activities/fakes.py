@@ -14,11 +14,13 @@ from temporalio.testing import ActivityEnvironment
 from activities.model import ModelActivities
 from domain import ids
 from domain.agent import Agent
+from domain.errors import UnknownPromptError
 from domain.messages import Message, ToolCall, Usage
 from domain.model import Completion, ModelRequest, TextDelta
-from domain.prompts import Prompt
+from domain.prompts import Prompt, ThreadStart
 from domain.steps import StepRequest, StepResult
 from domain.tooling import Asker
+from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, WatchedStore
 
@@ -172,6 +174,23 @@ class LaggingStore(WatchedStore):
         shown = [row for row in found if row.id not in self.hidden]
         self.hidden -= {row.id for row in found}
         return shown
+
+
+class NoAgents:
+    """activities.ports.Agents, of whom nobody answers."""
+
+    async def ask(
+        self, thread: str, prompt: Prompt, start: ThreadStart | None = None, *, timeout_s: float = 600.0
+    ) -> TurnReport:
+        raise TimeoutError
+
+    async def interrupt(
+        self, thread: str, *, turn: int | None = None, prompt_id: str | None = None, reason: str | None = None
+    ) -> InterruptReceipt:
+        return InterruptReceipt(disposition="not_running")
+
+    async def withdraw(self, thread: str, prompt_id: str) -> ChangeReceipt:
+        raise UnknownPromptError(prompt_id)
 
 
 def look(call_id: str = "c", arguments: str = "{}", name: str = "look") -> ToolCall:

@@ -15,7 +15,7 @@ from domain.messages import Message
 from domain.prompts import Prompt, Refusal, ThreadStart
 from domain.steps import CheckpointRequest, CloseRequest, OpenRequest, SaveRequest, fence
 from domain.thread import IDLE_ROLL_S, MAX_WAITING, ThreadState, upgrade
-from tests.activities.fakes import run
+from tests.activities.fakes import NoAgents, run
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, WatchedStore
 
@@ -28,7 +28,7 @@ class Keeping:
         self.events = RecordedEvents(Pulse())
         catalog = Registry(Workbench().agents(), "assistant")
         self.activities = ThreadActivities(store, catalog, clock=lambda: 5.0)
-        self.closing = ClosingActivities(store, self.events, clock=lambda: 5.0)
+        self.closing = ClosingActivities(store, self.events, NoAgents(), clock=lambda: 5.0)
 
     async def open(self, run_id: str, **start: Any) -> ThreadState:
         request = OpenRequest(thread=self.thread, run_id=run_id, start=ThreadStart(**start))

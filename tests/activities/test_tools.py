@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from temporalio.exceptions import ApplicationError
 
+from activities.delegation import Delegations
 from activities.results import as_text
 from activities.tools import ToolActivities
 from domain import ids
@@ -18,7 +19,7 @@ from domain.agent import Agent, Effect
 from domain.messages import Message, ToolCall
 from domain.steps import PlannedCall, ToolRequest, fence
 from domain.tooling import Asker
-from tests.activities.fakes import LaggingStore, attempt, failure, run
+from tests.activities.fakes import LaggingStore, NoAgents, attempt, failure, run
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, new_thread
 
@@ -29,7 +30,8 @@ class Calls:
     def __init__(self, store: LaggingStore) -> None:
         self.store, self.thread, self.bench = store, new_thread(), Workbench()
         self.events = RecordedEvents(Pulse())
-        self.run_tool = ToolActivities(store, self.events, self).run_tool
+        delegations = Delegations(store, self.events, self, NoAgents())
+        self.run_tool = ToolActivities(store, self.events, self, delegations).run_tool
 
     default = "helper"
 

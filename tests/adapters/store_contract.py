@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 
 from activities.ports import Store
 from domain import ids
+from domain.delegation import Child, Parent
 from domain.errors import InputRefusedError
 from domain.listing import CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord, ToolCall, Usage
@@ -264,6 +265,8 @@ class StoreContract:
             args_digest="d",
             deadline=1.123456789,
             decision={"decision": "deny", "by": "Ada"},
+            handoff="poet",
+            child=Child(thread="sub-1", agent="poet", options={"max_seconds": 1.123456789}),
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
             raw={"id": "x"},
             result={"message_id": "m"},
@@ -465,6 +468,8 @@ class StoreContract:
             status="failed",
             idle_timeout_s=60.0,
             expires_at=1_900_000_000.5,
+            operator="ada",
+            parent=Parent(thread="t", prompt_id="p", message_id="m", depth=2),
             epoch=1,
             run_id="r",
             created_at=1.5,

@@ -9,7 +9,7 @@ from domain.errors import InputRefusedError
 from domain.gates import MAX_CARRIED_BYTES
 from domain.messages import preview
 from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo
-from domain.state import Gated, Resolved, Running, Shown, Waiting
+from domain.state import Gated, Resolved, Running, Said, Shown, Waiting
 from domain.steps import PlannedCall
 from domain.thread import MAX_DELIVERIES, MAX_JOINED, MAX_WAITING, ThreadState
 from domain.wishes import TurnReport
@@ -85,6 +85,8 @@ def every_field_set() -> ThreadState:
         idle_roll_s=60.0,
         idle_timeout_s=3600.0,
         expires_at=1e9,
+        operator="ada",
+        said=[Said(id="s", content="Hello", by="ada", prompt_id="w")],
         running=Running(
             prompt_id="r",
             digest="e",
@@ -97,6 +99,7 @@ def every_field_set() -> ThreadState:
             expect=["x"],
             calls=1,
             over=True,
+            handed_over="poet",
             stop="enough",
             said="So",
             message_id="n",
@@ -105,6 +108,7 @@ def every_field_set() -> ThreadState:
             joined={"j": True},
             joining=["j"],
             plan=[planned],
+            planner="poet",
             terms=Terms(
                 deadline_s=9.5,
                 remind_s=1.5,

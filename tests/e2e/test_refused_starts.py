@@ -68,7 +68,7 @@ async def test_a_folder_in_use_is_named_with_its_holder(running: Everthread) -> 
     [
         ([], {"EVERTHREAD_PORT": "abc"}, ["EVERTHREAD_PORT", "'abc'"]),
         ([], {"EVERTHREAD_DATA_DIR": "/proc/nowhere"}, ["EVERTHREAD_DATA_DIR", "/proc/nowhere"]),
-        (["--agent", "nosuch"], {}, ["'nosuch'", "assistant, timekeeper"]),
+        (["--agent", "nosuch"], {}, ["'nosuch'", "assistant, concierge"]),
         (["--thread", "a\nb"], {}, ["thread"]),
     ],
 )

@@ -11,8 +11,9 @@ import pytest
 from temporalio.client import Client
 
 from adapters.qdrant_edge import EdgeStore
+from domain import ids
 from domain.prompts import Prompt, ThreadStart
-from doubles.scripted_model import Reply, ScriptedModel
+from doubles.scripted_model import Reply, ScriptedModel, ToolCall
 from tests.e2e.fleet import Fleet, run_fleet
 from tests.system import new_thread, said
 
@@ -134,3 +135,26 @@ async def test_a_worker_without_a_server_is_told_who_has_the_embedded_store_and_
     assert line.startswith("everthread worker: the store in ")
     assert f"pid {os.getpid()}" in line
     assert "EVERTHREAD_QDRANT_URL" in line
+
+
+async def test_after_kill_9_while_one_agent_asks_another_each_is_answered_once(
+    fleet: Fleet, model: ScriptedModel
+) -> None:
+    """Whether the worker is lost that asks, or the one that answers, or both at once."""
+    thread, prompt, question = new_thread(), "What time, concierge?", "What is the time, please?"
+    asks = ToolCall(name="ask_timekeeper", arguments={"prompt": question})
+    model.script(
+        Reply(when=prompt, step=1, tool_calls=[asks]),
+        slowly(question, WORDS),
+        Reply(when=question, text="Noon."),
+        Reply(when=prompt, step=2, text="It said: {tool}"),
+    )
+    await fleet.threads.submit(thread, Prompt(id="a", content=prompt, agent="concierge"))
+    child = f"sub-{ids.message_id(thread, 'a', 'tool:0')}"
+    killed = await fleet.answering(child)
+    await killed.end(signal.SIGKILL)
+
+    rows = await fleet.answered(thread)
+    assert [row.text for row in rows if row.role == "assistant"][-1] == "It said: Noon."
+    assert said(await fleet.rows(child)) == [("user", "answered", question), ("assistant", "complete", "Noon.")]
+    assert fleet.finished(await fleet.rows(child)) == [0, 1]

@@ -114,3 +114,16 @@ def test_an_end_without_an_answer_of_its_own_is_told_if_there_is_something_to_te
     status: str, error: str | None, words: str
 ) -> None:
     assert told(("turn.finished", {"prompt_id": "p", "status": status, "error": error})).text == words
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "line"),
+    [
+        ("agent.asked", {"agent": "poet", "child": "sub-1"}, "· poet is asked on sub-1 …\n"),
+        ("agent.changed", {"agent": "poet", "before": "desk"}, "poet answers now, in the place of desk\n"),
+        ("operator.changed", {"operator": "ada", "before": None}, "ada has the thread now and answers\n"),
+        ("operator.changed", {"operator": None, "before": "ada"}, "the agent answers again\n"),
+    ],
+)
+def test_who_answers_is_told(kind: EventKind, data: dict[str, Any], line: str) -> None:
+    assert told((kind, data)).text == line

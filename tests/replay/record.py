@@ -227,6 +227,43 @@ async def gated(system: System, thread: str) -> None:
     await system.ended(thread, "c")
 
 
+async def handed_over(system: System, thread: str) -> None:
+    """To the agent that a route chose, then by that one to another, which asks a third."""
+    asks = ToolCall(name="transfer_to_poet")
+    system.model.script(
+        Reply(when="desk", step=1, tool_calls=[asks, ToolCall(name="look")]), Reply(after_tool=True, text="Fine.")
+    )
+    await system.submit(thread, "desk: a rhyme?", id="a", agent="router")
+    await system.ended(thread, "a")
+    system.model.script(
+        Reply(when="Ask", step=1, tool_calls=[ToolCall(name="ask_poet", arguments={"prompt": "A rhyme?"})]),
+        Reply(when="Ask", step=2, text="{tool}"),
+        "Time, dime.",
+    )
+    await system.ask(thread, "Ask!", id="b", agent="lead")
+
+
+async def operated(system: System, thread: str) -> None:
+    """Taken over in the middle of a turn, which goes on; by update and by signal; through a roll."""
+    system.model.script(
+        Reply(when="Hold", step=1, tool_calls=[ToolCall(name="hold")]), Reply(after_tool=True, text="So."), "Yes."
+    )
+    await system.submit(thread, "Hold!", id="a", agent="helper")
+    await system.until(lambda: _heard(system, thread, "tool.started"))
+    await system.threads.take_over(thread, "ada")
+    await system.submit(thread, "Anybody?", id="b")
+    system.bench.release()
+    await system.threads.say(thread, "Yes, Ada here.", "ada", prompt_id="b")
+    handle = system.workflow(thread)
+    await handle.signal("roll")
+    await system.threads.say(thread, "Unasked.", "ada")
+    await handle.signal("say", {"content": "Unasked too.", "by": "ada"})
+    await handle.signal("take_over", {"by": "bob"})
+    await handle.signal("hand_back", {"by": "ada"})
+    await handle.signal("hand_back", {"by": "ada"})
+    await system.ask(thread, "And you?", id="c")
+
+
 async def asleep(system: System, thread: str) -> None:
     """It ends when nobody talks to it."""
     await system.ask(thread, "Hi", id="a", start=ThreadStart(idle_timeout_s=0.3))
@@ -263,6 +300,8 @@ KINDS: list[Record] = [
     steered,
     changed,
     gated,
+    handed_over,
+    operated,
     asleep,
     must_exist,
 ]

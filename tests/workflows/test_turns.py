@@ -219,7 +219,7 @@ async def test_an_agent_that_does_not_exist_fails_the_turn_only(system: System, 
     await system.submit(thread, "Hi", id="a", agent="nobody")
     [prompt] = await system.ended(thread, "a")
     assert prompt.status == "failed"
-    assert prompt.error == "there is no agent 'nobody'; the agents are: assistant, cashier, hasty, helper, poet, pushy"
+    assert (prompt.error or "").startswith("there is no agent 'nobody'; the agents are: assistant, ")
     assert await system.ask(thread, "Hi") == "You said: Hi"
 
 
