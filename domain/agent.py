@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from domain import ids
 from domain.errors import InputRefusedError
-from domain.hooks import PrepareStep
+from domain.hooks import PrepareStep, Respond
 from domain.output import Output, output_of
 from domain.prompts import Mode, PromptOptions
 from domain.stopping import Stop, tool_called
@@ -60,7 +60,8 @@ class Agent:
     the turn before its next model call. `tool_choice` is auto, required, none or a tool's name; one that forces a tool
     does so in the first call of a turn. `parallel_tool_calls` None is the provider's default. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
     may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
-    turn fails.
+    turn fails. `provider_tools` are offered as they are, to be run by the provider. `respond` answers in the place of an
+    endpoint: an async generator or a function of the request and the step.
     """
 
     name: str
@@ -75,12 +76,14 @@ class Agent:
     max_failing_steps: int | None = 5  # in a row, in each of which every tool failed
     recent_messages: int = 100
     options: dict[str, Any] = field(default_factory=dict)
+    provider_tools: Sequence[dict[str, Any]] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool | None = None
     stop: Sequence[Stop] = ()
     output: Any = None  # kept as domain.output.Output
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
+    respond: Respond | None = None
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -124,6 +127,9 @@ class Agent:
             yield "two tools have the same name"
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
+        for tool in self.provider_tools:
+            if tool.get("type") in (None, "function"):
+                yield f"provider_tools are objects with a type that the provider knows, not {tool!r}"
         if not _are_functions(self.stop):
             yield "stop is a list of conditions, such as [tool_called('pay')]"
         if not NAME.fullmatch(self.tool_choice):

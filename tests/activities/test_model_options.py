@@ -203,7 +203,7 @@ def raises(_: StepInfo) -> StepChanges:
         (lambda _: StepChanges(tools=["look"], tool_choice="pay"), "chose 'pay'; tool_choice is one of: auto,"),
         (lambda _: StepChanges(settings={"seed": object()}), "returned what cannot be used: Object of type object"),
         (lambda _: StepChanges(messages=[]), "left no message for the model"),
-        (lambda _: StepChanges(model=5), "failed: ValidationError: 1 validation error for StepChanges model"),  # type: ignore[arg-type]
+        (lambda _: StepChanges(model=5), "failed: ValidationError: 2 validation errors for StepChanges model"),  # type: ignore[arg-type]
         (
             lambda _: StepChanges(messages=[ChatMessage("user", None)]),  # type: ignore[arg-type]
             "failed: ValidationError: 1 validation error for StepChanges messages.0.text",
