@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -58,7 +59,7 @@ class Answering:
         if output is None or (completion.tool_calls and not step.last):
             return Answer(completion)
         try:
-            value = read_output(output, completion.text)
+            value = await asyncio.to_thread(read_output, output, completion.text)  # a large one takes seconds
         except OutputInvalidError as error:
             return await self._repaired(step, call, completion, output, str(error))
         await self._answers.restate(step, value.text)
@@ -112,7 +113,7 @@ class Answering:
         finish = "stop" if second.finish == "tool_calls" else second.finish
         second = replace(second, usage=_sum(first.usage, second.usage), tool_calls=(), finish=finish)
         try:
-            value = read_output(output, second.text)
+            value = await asyncio.to_thread(read_output, output, second.text)
         except OutputInvalidError as error:
             raise self._invalid(step, second, str(error)) from None
         await self._answers.restate(step, value.text)

@@ -190,7 +190,7 @@ class ModelActivities:
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
         if answer.value is not None:
-            changes["object"] = answer.value.value
+            changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:
             changes["repair"] = {"error": answer.problem, "text": answer.first}
         return await self._complete(step, _completed(step, completion), changes)
