@@ -11,6 +11,7 @@ from dataclasses import replace
 
 import structlog
 
+from activities.away import Away
 from activities.failures import retry_delay
 from activities.live import LiveAnswer
 from activities.ports import ChatModel, EventLog, Store
@@ -34,6 +35,7 @@ class AnswerStream:
         self._events = events
         self._model = model
         self._clock = clock
+        self._away = Away()
 
     async def read(self, step: Step, call: ModelRequest) -> Completion:
         """The whole answer; cut, with what was said until then, if the turn's time is over.
@@ -63,13 +65,17 @@ class AnswerStream:
 
         Raises: if none does, the error of the one that may be asked again first.
         """
+        if not call.fallbacks:
+            step.model = call.model
+            return await self._pieces(step, call)
         errors: list[ModelUnavailableError | QuotaSpentError] = []
-        for model in (call.model, *call.fallbacks):
+        for model in self._away.last([call.model, *call.fallbacks], self._clock()):
             step.model = model
             try:
                 return await self._pieces(step, replace(call, model=model, fallbacks=()))
             except (ModelUnavailableError, QuotaSpentError) as error:
-                if step.begun or not call.fallbacks:
+                self._away.note(model, error, self._clock())
+                if step.begun:
                     raise
                 log.warning("model.passed_over", message_id=step.answer_id, model=model, error=str(error))
                 errors.append(error)
