@@ -8,12 +8,14 @@ from typing import Any
 
 import pytest
 
+from adapters.model_router import ModelRouter
+from adapters.openai_chat import OpenAIChat
 from domain.errors import ModelUnavailableError
 from domain.hooks import StepInfo
 from domain.model import ModelRequest
 from doubles.scripted_model import Reply, ReplyError, ToolCall
 from tests.system import System
-from tests.workflows.test_options import define, ended
+from tests.workflows.test_options import define, ended, options
 
 SIGNED = {"extra_content": {"google": {"thought_signature": "c2ln"}}}
 DETAILS = [{"type": "reasoning.text", "text": "Hm.", "signature": "c2ln", "index": 0}]
@@ -124,3 +126,55 @@ async def test_a_call_that_is_cut_while_it_thinks_is_made_again(system: System, 
     system.model.script(cut, Reply(reasoning_content="Hm.", text="Yes."))
     assert await system.ask(thread, "Hi", id="a") == "Yes."
     assert [row.reasoning for row in await system.answers(thread, "a")] == ["Hm."]
+
+
+# --- several models
+
+
+async def test_a_provider_that_is_gone_is_passed_over_for_another(system: System, thread: str) -> None:
+    gone = OpenAIChat(base_url="http://127.0.0.1:9/v1", api_key="any", default_model="m")
+    await system.stop_workers()
+    await system.start_worker(model=ModelRouter(gone, {"backup": system.chat}))
+    wanted = options(model=["m", "backup/scripted"])
+    assert await system.ask(thread, "Hi", id="a", options=wanted) == "You said: Hi"
+    [answer] = await system.answers(thread, "a")
+    assert answer.model == "backup/scripted"
+    await gone.close()
+
+
+# --- values, stopped and cut
+
+
+async def test_a_value_that_is_interrupted_keeps_its_part_and_is_none(system: System, thread: str) -> None:
+    system.model.script(Reply(chunks=['{"name": "ap', "ple"], hang_after_chunks=2, times=1), "Fine.")
+    await system.submit(thread, "Name one.", id="a", options=options(output={"type": "object"}))
+    await system.streaming(thread, "apple")
+    await system.threads.interrupt(thread)
+    await system.ended(thread, "a")
+    [row] = await system.answers(thread, "a")
+    assert (row.status, row.text, row.object) == ("interrupted", '{"name": "apple', None)
+    assert [data["object"] for data in system.events.of(thread, "object.delta")][-1] == {"name": "apple"}
+    assert await system.ask(thread, "And?") == "Fine."
+
+
+async def test_a_value_whose_call_is_cut_is_asked_for_anew(system: System, thread: str) -> None:
+    cut = Reply(chunks=['{"name": "pe', "ar"], cut_after_chunks=2, times=1)
+    system.model.script(cut, Reply(text='{"name": "fig"}'))
+    await system.submit(thread, "Name one.", id="a", options=options(output={"type": "object"}))
+    await system.ended(thread, "a")
+    [row] = await system.answers(thread, "a")
+    assert (row.object, row.repair) == ({"name": "fig"}, None)
+
+
+async def test_a_value_outlives_the_worker_that_was_asked_for_it(system: System, thread: str) -> None:
+    system.model.script(
+        Reply(text="No.", times=1), Reply(chunks=['{"na'], hang_after_chunks=1, times=1), '{"name": "fig"}'
+    )
+    await system.submit(thread, "Name one.", id="a", options=options(output={"type": "object"}))
+    await system.streaming(thread, '{"na')  # in the middle of the repair
+    await system.stop_workers()
+    await system.start_worker()
+    await system.ended(thread, "a")
+    [row] = await system.answers(thread, "a")
+    assert (row.object, row.repair) == ({"name": "fig"}, None)
+    assert len(system.finished(thread)) == 1
