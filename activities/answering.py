@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
 from activities.calling import model_request
-from activities.forms import Forms
+from activities.forms import REMEMBERED, Forms
 from activities.outputs import Value, correction, read_output, refuse_unusable
 from activities.step import Step
 from activities.streaming import AnswerStream
 from domain.context import ChatMessage, without_images
-from domain.errors import ContextTooLongError, FormatRefusedError, ImagesRefusedError, OutputInvalidError
+from domain.errors import (
+    ContextTooLongError,
+    FormatRefusedError,
+    ImagesRefusedError,
+    OutputInvalidError,
+    ThoughtsRefusedError,
+)
 from domain.messages import Message, Usage
 from domain.model import Completion, ModelRequest
 from domain.output import Output
@@ -41,6 +48,7 @@ class Answering:
         self._answers = answers
         self._budget = budget_tokens
         self._forms = Forms()
+        self._without_thoughts: set[tuple[str | None, ...]] = set()  # models that do not take back what was thought
 
     async def ask(self, step: Step, history: Sequence[Message]) -> Answer:
         """Raises: OutputInvalidError if the answer is not what it was to be, and its repair neither; as AnswerStream.read."""
@@ -51,7 +59,7 @@ class Answering:
         if output is None or (completion.tool_calls and not step.last):
             return Answer(completion)
         try:
-            value = read_output(output, completion.text)
+            value = await asyncio.to_thread(read_output, output, completion.text)  # a large one takes seconds
         except OutputInvalidError as error:
             return await self._repaired(step, call, completion, output, str(error))
         await self._answers.restate(step, value.text)
@@ -60,6 +68,7 @@ class Answering:
     async def _ask(self, step: Step, history: Sequence[Message]) -> tuple[ModelRequest, Completion]:
         """The model's answer, with less of the conversation where it cannot take what it should."""
         budget = self._budget
+        step.thoughts = step.agent.models not in self._without_thoughts
         while True:
             call = await model_request(step, history, budget, self._forms)
             try:
@@ -74,11 +83,22 @@ class Answering:
                     raise
                 budget //= 2
                 log.warning("context.halved", message_id=step.answer_id, budget_tokens=budget)
+            except ThoughtsRefusedError as error:
+                if not any(message.raw for message in call.messages):
+                    raise
+                self._forget_thoughts(step, error)
             except FormatRefusedError as error:
                 if call.answer_format is None:
                     raise
                 self._forms.refuse(call.model, step.agent.output)
                 log.warning("output.format_refused", message_id=step.answer_id, error=str(error))
+
+    def _forget_thoughts(self, step: Step, error: ThoughtsRefusedError) -> None:
+        if len(self._without_thoughts) >= REMEMBERED:
+            self._without_thoughts.clear()
+        self._without_thoughts.add(step.agent.models)
+        step.thoughts = False
+        log.warning("context.without_thoughts", message_id=step.answer_id, error=str(error))
 
     async def _repaired(
         self, step: Step, call: ModelRequest, first: Completion, output: Output, problem: str
@@ -93,7 +113,7 @@ class Answering:
         finish = "stop" if second.finish == "tool_calls" else second.finish
         second = replace(second, usage=_sum(first.usage, second.usage), tool_calls=(), finish=finish)
         try:
-            value = read_output(output, second.text)
+            value = await asyncio.to_thread(read_output, output, second.text)
         except OutputInvalidError as error:
             raise self._invalid(step, second, str(error)) from None
         await self._answers.restate(step, value.text)

@@ -27,19 +27,19 @@ async def model_request(step: Step, history: Sequence[Message], budget_tokens: i
     """What the model is asked, within the budget. Raises: HookError."""
     agent, choice = with_reader(step.agent, [*history, *step.running]), _choice(step)
     instructions = _instructions(step, agent, forms)
-    budget_tokens -= text_tokens(json.dumps([_schema(tool) for tool in agent.tools]))
-    messages = build_context(instructions, history, step.running, budget_tokens)
+    budget_tokens -= text_tokens(json.dumps(_schemas(agent)))
+    messages = build_context(instructions, history, step.running, budget_tokens, thoughts=step.thoughts)
+    spoken = messages[len(system_messages(instructions)) :]
+    step.info = _info(step, spoken)
     if agent.prepare_step is not None:
-        spoken = messages[len(system_messages(instructions)) :]
-        agent, choice, spoken = _changed(agent, await _prepare(step, spoken), spoken, choice)
+        agent, choice, spoken = _changed(agent, await _prepare(step, step.info), spoken, choice)
         messages = system_messages(_instructions(step, agent, forms)) + spoken
     step.offered = agent.tools
-    schemas = [_schema(tool) for tool in agent.tools]
     model, *fallbacks = agent.models
     return ModelRequest(
         model,
         messages,
-        schemas,
+        _schemas(agent),
         tool_choice="none" if step.last else choice,
         parallel_tool_calls=agent.parallel_tool_calls,
         options=agent.options,
@@ -62,10 +62,10 @@ def _choice(step: Step) -> str:
     return choice if choice in ("auto", "none") or not step.done else "auto"
 
 
-async def _prepare(step: Step, spoken: Sequence[ChatMessage]) -> StepChanges:
+async def _prepare(step: Step, info: StepInfo) -> StepChanges:
     """What the agent's hook says. Raises: HookError."""
     assert step.agent.prepare_step is not None
-    changes = await call_hook(step.agent, HOOK, step.agent.prepare_step, _info(step, spoken))
+    changes = await call_hook(step.agent, HOOK, step.agent.prepare_step, info)
     if changes is not None and not isinstance(changes, StepChanges):
         raise _error(step.agent, f"returned a {type(changes).__name__}; return StepChanges or None")
     return changes or StepChanges()
@@ -127,6 +127,10 @@ def _instructions(step: Step, agent: Agent, forms: Forms) -> list[str]:
         form = forms.form(agent.models[0], agent.output)
         notes += [instruction(agent.output)] if form is None or form.schema is None else []
     return [*first, "\n\n".join([last, *notes]).strip() if notes else last]
+
+
+def _schemas(agent: Agent) -> list[dict[str, Any]]:
+    return [*map(_schema, agent.tools), *agent.provider_tools]
 
 
 def _schema(tool: Tool) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from domain.events import EventKind
 from domain.model import Piece, ReasoningDelta, TextDelta, ToolDelta
 from domain.output import Output, partial_value
 
-SMALL = 4_000  # characters, up to which each piece is followed by the object so far
-GROWTH = 1.05  # of larger ones, so that all of them together are not more than some twenty times the last
+# Each is told whole and kept for readers, so all of them together are bounded: in characters of the text,
+SMALL = 2_000  # up to which each piece is followed by the object so far,
+LARGE = 50_000  # up to which it is when it has grown by this much; from there on only the text goes on.
+GROWTH = 1.05
 
 
 class LiveAnswer:
@@ -73,7 +75,8 @@ class _Partial:
 
     def add(self, text: str) -> tuple[Any] | None:
         self._text += text
-        if len(self._text) > SMALL and len(self._text) < self._told_at * GROWTH:
+        size = len(self._text)
+        if size > LARGE or (size > SMALL and size < self._told_at * GROWTH):
             return None
         try:
             found = (partial_value(self._output, self._text),)
@@ -81,5 +84,5 @@ class _Partial:
             return None
         if found == self._last:
             return None
-        self._told_at, self._last = len(self._text), found
+        self._told_at, self._last = size, found
         return found

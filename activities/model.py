@@ -73,7 +73,8 @@ class ModelActivities:
 
     async def _interrupted(self, step: Step) -> StepResult:
         """Keep what has come. The row stays open: whether the turn ends here is for the thread to say (`close_turn`)."""
-        row = await self._store.amend(step.answer_id, step.attempt, {"text": step.text, "updated_at": self._clock()})
+        said = {"text": step.text, "reasoning": step.reasoning or None, "updated_at": self._clock()}
+        row = await self._store.amend(step.answer_id, step.attempt, said)
         if row is not None and row.status == "complete":  # it was just done
             return await self._done(step, row)
         return _result(step, "interrupted", step.text)
@@ -200,7 +201,7 @@ class ModelActivities:
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
         if answer.value is not None:
-            changes["object"] = answer.value.value
+            changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:
             changes["repair"] = {"error": answer.problem, "text": answer.first}
         return await self._complete(step, await _completed(step, completion), changes)
@@ -252,6 +253,8 @@ def _said(completion: Completion) -> dict[str, Any]:
         "model": completion.model or None,
         "usage": completion.usage.model_dump() if completion.usage else None,
         "raw": completion.raw,
+        "reasoning": completion.reasoning or None,
+        "sources": list(completion.sources) or None,
     }
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextvars import ContextVar
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -17,6 +18,8 @@ from domain.output import Output, json_in
 
 TOLD_PROBLEMS = 5
 REFERENCES, REFERENCES_A_CHAR = 5_000, 20  # followed in one check: a few bytes of a schema may stand for any number
+
+_left: ContextVar[list[int]] = ContextVar("references_left")
 
 
 @dataclass(frozen=True)
@@ -88,8 +91,8 @@ def _problems_of_schema(schema: dict[str, Any], value: Any, size: int) -> list[s
     """Raises: InputRefusedError."""
     from jsonschema.exceptions import best_match
 
-    validator, references = _validator(json.dumps(schema))
-    references.left = REFERENCES + REFERENCES_A_CHAR * size
+    validator = _validator(json.dumps(schema))
+    _left.set([REFERENCES + REFERENCES_A_CHAR * size])
     try:
         errors = list(_first(validator.iter_errors(value)))
     except RecursionError:
@@ -111,22 +114,21 @@ def _sentence(path: Any, words: str) -> str:
     return f"{'.'.join(map(str, path)) or 'the value'}: {words}"
 
 
-class _References:
-    """Follows references, so many in one check."""
+def _counting(follow: Any) -> Any:
+    """References are followed, so many in one check."""
 
-    def __init__(self, follow: Any) -> None:
-        self._follow = follow
-        self.left = 0
-
-    def __call__(self, validator: Any, ref: str, instance: Any, schema: Any) -> Iterator[Any]:
-        self.left -= 1
-        if self.left < 0:
+    def counting(validator: Any, ref: str, instance: Any, schema: Any) -> Iterator[Any]:
+        left = _left.get()
+        left[0] -= 1
+        if left[0] < 0:
             raise InputRefusedError("output: the JSON schema's references branch too often; write it flatter")
-        yield from self._follow(validator, ref, instance, schema)
+        yield from follow(validator, ref, instance, schema)
+
+    return counting
 
 
 @lru_cache(maxsize=100)
-def _validator(schema_text: str) -> tuple[Any, _References]:
+def _validator(schema_text: str) -> Any:
     """A validator that reads no other document and matches patterns in linear time. Raises: InputRefusedError."""
     from jsonschema import validators
     from jsonschema.exceptions import SchemaError as NoSchemaError
@@ -134,15 +136,16 @@ def _validator(schema_text: str) -> tuple[Any, _References]:
 
     schema = json.loads(schema_text)
     base = validators.validator_for(schema, default=validators.validator_for({}))
-    references = _References(base.VALIDATORS["$ref"])
     extend: Any = validators.extend
-    kind = extend(base, {"pattern": _pattern, "patternProperties": _unusable, "$ref": references})
+    kind = extend(
+        base, {"pattern": _pattern, "patternProperties": _unusable, "$ref": _counting(base.VALIDATORS["$ref"])}
+    )
     try:
         kind.check_schema(schema)
     except NoSchemaError as error:
         where = "/".join(map(str, error.absolute_path)) or "its root"
         raise InputRefusedError(f"output: not a JSON schema, at {where}: {preview(error.message)}") from None
-    return kind(schema, registry=Registry()), references
+    return kind(schema, registry=Registry())
 
 
 def _pattern(_: Any, pattern: str, instance: Any, _schema: Any) -> Iterator[Any]:

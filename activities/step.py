@@ -15,6 +15,7 @@ from domain.agent import Agent, Tool, with_options
 from domain.budgets import Ending, ending
 from domain.errors import InputRefusedError
 from domain.handoffs import options_after
+from domain.hooks import StepInfo
 from domain.messages import Message, ThreadRecord, ToolCall, preview
 from domain.model import Completion
 from domain.prompts import PromptOptions
@@ -38,7 +39,10 @@ class Step:
     ending: Ending | None = None  # why this call is the turn's last, if a limit makes it so
     offered: tuple[Tool, ...] = ()  # to the model in this call
     joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
+    info: StepInfo | None = None  # the call that is being made, for functions of the agent's
+    thoughts: bool = True  # of earlier steps go back to the provider
     text: str = ""  # of the answer, as far as it has come
+    reasoning: str = ""  # likewise
     model: str | None = None  # that is being asked, None: the one of the settings
     begun: bool = False  # something of the answer has come
     failed: Completion | None = None  # the answer that is not what it was to be

@@ -11,12 +11,14 @@ from dataclasses import replace
 
 import structlog
 
+from activities.away import Away
 from activities.failures import retry_delay
 from activities.live import LiveAnswer
 from activities.ports import ChatModel, EventLog, Store
+from activities.responding import respond
 from activities.step import Step
 from domain.errors import ModelRefusedError, ModelUnavailableError, QuotaSpentError, SupersededError
-from domain.model import Completion, ModelRequest, TextDelta
+from domain.model import Completion, ModelRequest, ReasoningDelta, TextDelta
 from domain.steps import attempt_of
 
 PARTIAL_EVERY_S = 1.0
@@ -33,6 +35,7 @@ class AnswerStream:
         self._events = events
         self._model = model
         self._clock = clock
+        self._away = Away()
 
     async def read(self, step: Step, call: ModelRequest) -> Completion:
         """The whole answer; cut, with what was said until then, if the turn's time is over.
@@ -44,12 +47,14 @@ class AnswerStream:
         limit = asyncio.timeout(step.call_timeout_s(self._clock()))
         try:
             async with limit:
-                return await self._available(step, call)
+                completion = await self._available(step, call)
+                await self.restate(step, completion.text)
+                return completion
         except TimeoutError:
             if not limit.expired():
                 raise
             log.info("model.cut", message_id=step.answer_id, max_seconds=step.agent.max_seconds)
-            return Completion(step.text, (), "time_limit", step.model or "", None, {})
+            return Completion(step.text, (), "time_limit", step.model or "", None, {}, step.reasoning)
         except ModelUnavailableError as error:
             self._give_up(step, error)
             await self._tell_retry(step, error)
@@ -60,13 +65,17 @@ class AnswerStream:
 
         Raises: if none does, the error of the one that may be asked again first.
         """
+        if not call.fallbacks:
+            step.model = call.model
+            return await self._pieces(step, call)
         errors: list[ModelUnavailableError | QuotaSpentError] = []
-        for model in (call.model, *call.fallbacks):
+        for model in self._away.last([call.model, *call.fallbacks], self._clock()):
             step.model = model
             try:
                 return await self._pieces(step, replace(call, model=model, fallbacks=()))
             except (ModelUnavailableError, QuotaSpentError) as error:
-                if step.begun or not call.fallbacks:
+                self._away.note(model, error, self._clock())
+                if step.begun:
                     raise
                 log.warning("model.passed_over", message_id=step.answer_id, model=model, error=str(error))
                 errors.append(error)
@@ -84,19 +93,21 @@ class AnswerStream:
 
     async def _begin(self, step: Step) -> None:
         """From here on live readers hear the answer from its start."""
-        step.text, step.begun = "", False
+        step.text, step.reasoning, step.begun = "", "", False
         started = step.event(message_id=step.answer_id, step=step.request.step)
         await self._events.publish(step.request.thread, "message.started", started)
 
     async def _pieces(self, step: Step, call: ModelRequest) -> Completion:
         saved_at = time.monotonic()
-        async with aclosing(self._model.stream(call)) as pieces, LiveAnswer(self._events, step) as live:
+        source = self._model.stream(call) if step.agent.respond is None else respond(step, call)
+        async with aclosing(source) as pieces, LiveAnswer(self._events, step) as live:
             async for piece in pieces:
                 step.lease.check()
                 if isinstance(piece, Completion):
                     return piece
                 step.begun = True
                 step.text += piece.text if isinstance(piece, TextDelta) else ""
+                step.reasoning += piece.text if isinstance(piece, ReasoningDelta) else ""
                 await live.add(piece)
                 if time.monotonic() - saved_at >= PARTIAL_EVERY_S:
                     await self._save_partial(step)
@@ -110,7 +121,7 @@ class AnswerStream:
 
     def _give_up(self, step: Step, error: ModelUnavailableError) -> None:
         """Raises: ModelRefusedError if it is not to be tried again."""
-        if step.text and attempt_of(step.attempt) >= MAX_CUT_OFF:
+        if step.begun and attempt_of(step.attempt) >= MAX_CUT_OFF:
             raise ModelRefusedError(f"The answer was cut off {MAX_CUT_OFF} times, the last time so: {error}") from error
         if step.given_up(self._clock()):
             limit = step.agent.max_seconds

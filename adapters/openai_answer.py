@@ -7,15 +7,17 @@ from typing import Any
 
 from adapters.openai_calls import CallPieces
 from adapters.openai_merge import merge
+from adapters.openai_reasoning import reasoning_in
+from adapters.openai_sources import sources_of
 from domain.messages import Usage, mend_text
-from domain.model import Completion
+from domain.model import Completion, Piece, ReasoningDelta, TextDelta
 
 _NOT_KEPT = ("choices", "object", "obfuscation")  # ours is no chunk; obfuscation is padding against eavesdroppers
 _SAYS_CALLS = ("stop", "function_call")  # what some servers give as the reason when they mean tool_calls
 
 
 class Answer:
-    """One answer, growing. The texts that `add` and `rest` return make up the completion's text."""
+    """One answer, growing. The text deltas that `add` and `rest` return make up the completion's text."""
 
     def __init__(self, taken_ids: Collection[str]) -> None:
         self._fields: dict[str, Any] = {}
@@ -23,6 +25,7 @@ class Answer:
         self._message: dict[str, Any] = {"role": "assistant"}
         self._calls = CallPieces(taken_ids)
         self._texts: list[str] = []
+        self._thoughts: list[str] = []
         self._held = ""
 
     @property
@@ -30,44 +33,52 @@ class Answer:
         """The provider gave its finish reason; only the usage may follow."""
         return bool(self._choice.get("finish_reason"))
 
-    def add(self, chunk: dict[str, Any]) -> str:
-        """Takes in a chunk; returns the text that can be shown now."""
+    def add(self, chunk: dict[str, Any]) -> list[Piece]:
+        """Takes in a chunk; returns what of it can be shown now."""
         self._fields |= {key: value for key, value in chunk.items() if key not in _NOT_KEPT and value is not None}
         choices = chunk.get("choices")
-        texts = [self._add_choice(choice) for choice in choices if isinstance(choice, dict)] if choices else []
-        return self._show("".join(texts))
+        return [piece for choice in choices or [] if isinstance(choice, dict) for piece in self._add_choice(choice)]
 
-    def rest(self) -> str:
+    def rest(self) -> list[Piece]:
         """Half a character that was held back and never completed."""
         held, self._held = self._held, ""
-        return mend_text(held)
+        return [TextDelta(mend_text(held))] if held else []
 
     def completion(self, model: str) -> Completion:
         """`model` is the name for providers that do not say theirs."""
         calls = self._calls.calls()
         reason = str(self._choice.get("finish_reason"))
+        raw = self._raw()
         return Completion(
             text=mend_text("".join(self._texts)),
             tool_calls=calls,
             finish="tool_calls" if calls and reason in _SAYS_CALLS else reason,
             model=str(self._fields.get("model") or model),
             usage=_usage(self._fields.get("usage")),
-            raw=self._raw(),
+            raw=raw,
+            reasoning=mend_text("".join(self._thoughts)),
+            sources=sources_of(raw),
         )
 
-    def _add_choice(self, choice: dict[str, Any]) -> str:
+    def _add_choice(self, choice: dict[str, Any]) -> list[Piece]:
         if choice.get("index") not in (0, None):
-            return ""
+            return []
         others = {key: value for key, value in choice.items() if key not in {"delta", "index"}}
         reason = others.pop("finish_reason", None) or self._choice.get("finish_reason")
         self._choice = merge(self._choice, others) | {"finish_reason": reason}
         delta = choice.get("delta")
-        if not isinstance(delta, dict):
-            return ""
-        self._calls.add(delta.get("tool_calls"))
+        return self._add_delta(delta) if isinstance(delta, dict) else []
+
+    def _add_delta(self, delta: dict[str, Any]) -> list[Piece]:
         self._message = merge(self._message, {key: value for key, value in delta.items() if key != "tool_calls"})
+        pieces: list[Piece] = []
+        if thought := reasoning_in(delta):
+            self._thoughts.append(thought)
+            pieces.append(ReasoningDelta(mend_text(thought)))
         # A refusal is what the model says, in another field.
-        return _text(delta.get("content")) or _text(delta.get("refusal"))
+        if text := self._show(_text(delta.get("content")) or _text(delta.get("refusal"))):
+            pieces.append(TextDelta(text))
+        return [*pieces, *self._calls.add(delta.get("tool_calls"))]
 
     def _show(self, text: str) -> str:
         """Holds a first half of a surrogate pair back until its other half comes."""

@@ -13,6 +13,7 @@ from typing import Any
 
 from adapters.openai_merge import merge
 from domain.messages import ToolCall, mend_text
+from domain.model import ToolDelta
 
 LONGEST_ID = 40  # characters that OpenAI takes back
 
@@ -28,10 +29,10 @@ class CallPieces:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
-    def add(self, pieces: object) -> None:
-        for piece in pieces if isinstance(pieces, list) else []:
-            if isinstance(piece, dict):
-                self._add(_plain(piece))
+    def add(self, pieces: object) -> list[ToolDelta]:
+        """Returns what can be shown of them."""
+        plain = [_plain(piece) for piece in pieces if isinstance(piece, dict)] if isinstance(pieces, list) else []
+        return [delta for piece in plain if (delta := self._add(piece)).text]
 
     def raw(self) -> list[dict[str, Any]]:
         """The calls as the provider would have sent them without streaming."""
@@ -53,7 +54,7 @@ class CallPieces:
             done.append(ToolCall(call_id=call_id, name=mend_text(name), arguments=mend_text(arguments)))
         return done
 
-    def _add(self, piece: dict[str, Any]) -> None:
+    def _add(self, piece: dict[str, Any]) -> ToolDelta:
         call = self._call_of(piece)
         if call is None or _begins_another(call, piece):
             call = {}
@@ -61,6 +62,15 @@ class CallPieces:
         call.update(merge(call, piece))
         if isinstance(piece.get("index"), int):
             self._by_index[piece["index"]] = call
+        index = next(place for place, known in enumerate(self._calls) if known is call)
+        return ToolDelta(index, self._known_id(index), mend_text(_function(call)[0]), mend_text(_function(piece)[1]))
+
+    def _known_id(self, index: int) -> str:
+        """The id that the call will have in the end, if that is known."""
+        first_ids = [call.get("id") for call in self._calls[: index + 1]]
+        call_id = first_ids.pop()
+        usable = isinstance(call_id, str) and 0 < len(call_id) <= LONGEST_ID
+        return str(call_id) if usable and call_id not in self._taken_ids and call_id not in first_ids else ""
 
     def _call_of(self, piece: dict[str, Any]) -> dict[str, Any] | None:
         """The call that the piece goes on with, by its index, else by its id, else the one before."""

@@ -16,7 +16,7 @@ from adapters.openai_answer import Answer
 from adapters.openai_errors import VENDOR_ERRORS, ErrorWords, SettingNames
 from adapters.openai_request import arguments_of
 from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError
-from domain.model import Completion, ModelRequest, Piece, TextDelta
+from domain.model import Completion, ModelRequest, Piece
 
 NO_KEY = "none"  # what is sent to servers that want none: the SDK insists on one
 PROBE_S = 10.0  # beside the time to connect
@@ -71,7 +71,7 @@ class OpenAIChat:
         await self._client.close()
 
     async def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Completion, None]:
-        """Text deltas that together are the completion's text, then exactly one Completion.
+        """Pieces, of which the texts together are the completion's text, then exactly one Completion.
 
         Closing the generator closes the connection. Raises: ModelUnavailableError if the same call may succeed later;
         ModelRefusedError if not.
@@ -83,12 +83,12 @@ class OpenAIChat:
         try:
             while (chunk := await self._next(response, answer, watch)) is not None:
                 watch.first = False
-                if text := answer.add(chunk):
-                    yield TextDelta(text)
+                for piece in answer.add(chunk):
+                    yield piece
         finally:
             await response.close()
-        if rest := answer.rest():
-            yield TextDelta(rest)
+        for piece in answer.rest():
+            yield piece
         yield answer.completion(arguments["body"]["model"])
 
     async def probe(self) -> list[str]:

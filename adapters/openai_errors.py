@@ -22,6 +22,7 @@ from domain.errors import (
     ModelRefusedError,
     ModelUnavailableError,
     QuotaSpentError,
+    ThoughtsRefusedError,
 )
 from domain.messages import mend_text, preview
 
@@ -105,12 +106,9 @@ class ErrorWords:
             return ImagesRefusedError(f"{sentence} (HTTP {status})")
         if _may_retry(error):
             return ModelUnavailableError(f"{sentence} (HTTP {status})", retry_after_s(error.response.headers))
-        if isinstance(error.body, dict) and _is_quota(error.body):
-            return QuotaSpentError(f"{sentence} (HTTP {status})")
-        if _is_too_long(error.body, sentence):
-            return ContextTooLongError(f"{sentence} (HTTP {status})")
-        if status in _BAD_REQUEST and _is_formless(error.body, sentence):
-            return FormatRefusedError(f"{sentence} (HTTP {status})")
+        kind = _kind_of_refusal(status, error.body, sentence)
+        if kind is not ModelRefusedError:
+            return kind(f"{sentence} (HTTP {status})")
         hint = f" {_HINTS[status].format_map(vars(self.names))}" if status in _HINTS else ""
         return ModelRefusedError(f"{sentence} (HTTP {status}){hint}")
 
@@ -176,6 +174,18 @@ def _may_retry(error: openai.APIStatusError) -> bool:
     return error.status_code in _RETRIED or error.status_code >= 500
 
 
+def _kind_of_refusal(status: int, body: object, sentence: str) -> type[ModelRefusedError]:
+    if isinstance(body, dict) and _is_quota(body):
+        return QuotaSpentError
+    if _is_too_long(body, sentence):
+        return ContextTooLongError
+    if status in _BAD_REQUEST and _is_formless(body, sentence):
+        return FormatRefusedError
+    if status in _BAD_REQUEST and _is_about_thoughts(body):
+        return ThoughtsRefusedError
+    return ModelRefusedError
+
+
 def _is_too_long(body: object, sentence: str) -> bool:
     """Whether the conversation is too long for the model, in the words of OpenAI, llama.cpp, vLLM, Ollama."""
     fields = body if isinstance(body, dict) else {}
@@ -198,6 +208,11 @@ def _is_formless(body: object, sentence: str) -> bool:
         return True
     words = r"response[_ ]?format|json[_ ]?(schema|object|mode)|structured[_ ]outputs?|guided[_ ]decoding|grammar"
     return re.search(words, sentence, re.IGNORECASE) is not None
+
+
+def _is_about_thoughts(body: object) -> bool:
+    """Whether it was the thoughts of an earlier step, which only the provider that sent them may know."""
+    return re.search(r"reasoning_content|reasoning_details|extra_content|\breasoning\\?['\"`]", str(body)) is not None
 
 
 def _is_quota(fields: Mapping[str, Any]) -> bool:

@@ -6,6 +6,7 @@ import json
 import re
 from typing import Any
 
+from adapters.openai_reasoning import call_extras, sent_back
 from domain.content import Part
 from domain.context import ChatMessage
 from domain.errors import ModelRefusedError
@@ -67,7 +68,9 @@ def _message(message: ChatMessage) -> dict[str, Any]:
         return {"role": "tool", "tool_call_id": message.call_id or "", "content": text}
     if not message.tool_calls:
         return {"role": message.role, "content": text}
-    return {"role": message.role, "content": text or None, "tool_calls": [_call(call) for call in message.tool_calls]}
+    raw = message.raw or {}
+    calls = [_call(call) | call_extras(raw, index) for index, call in enumerate(message.tool_calls)]
+    return {"role": message.role, "content": text or None, "tool_calls": calls} | sent_back(raw)
 
 
 def _part(part: Part) -> dict[str, Any]:

@@ -29,7 +29,7 @@ NOT_LISTED = ("raw",)  # the provider's object is large, and rarely wanted
 Fields = Literal["all", "listed", "context"]  # of a payload: without NOT_LISTED, only OF_CONTEXT
 KEPT_AS_TEXT = (
     *("raw", "result", "metadata", "parts", "options", "reply_to", "delivery"),
-    *("decision", "blob", "object", "repair", "child", "parent"),
+    *("decision", "blob", "object", "repair", "sources", "child", "parent"),
 )
 TIMES = ("created_at", "updated_at")
 TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row

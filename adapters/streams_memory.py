@@ -12,6 +12,7 @@ from domain.events import Event, EventKind
 
 KEPT_EVENTS = 2_000  # a thread
 KEPT_THREADS = 1_000
+_GROWING: dict[EventKind, str] = {"message.delta": "text", "reasoning.delta": "reasoning"}
 
 
 class MemoryEvents:
@@ -104,10 +105,10 @@ class _Log:
         message_id = str(data.get("message_id"))
         if kind == "message.started":
             self._streaming[message_id] = data | {"text": ""}
-        elif kind == "message.delta" and message_id in self._streaming:
+        elif kind in _GROWING and message_id in self._streaming:
             message = self._streaming[message_id]
             if message["attempt"] == data["attempt"]:
-                message["text"] += data["text"]
+                message[_GROWING[kind]] = message.get(_GROWING[kind], "") + data["text"]
         elif kind == "message.finished":
             self._streaming.pop(message_id, None)
         elif kind == "turn.finished":

@@ -22,6 +22,8 @@ def value_of(output: Output, report: TurnReport, answer: Message | None) -> Any:
     """Raises: OutputInvalidError; NotAnsweredError."""
     if report.status == "failed" and answer is not None and answer.error_type == OutputInvalidError.__name__:
         raise OutputInvalidError(report.error or "the answer is not what it was to be")
+    if report.status == "answered" and answer is None:
+        raise NotAnsweredError(f"the answer to prompt {report.prompt_id} is not there, or too far back", report.status)
     if report.status != "answered" or answer is None:
         why = f": {report.error}" if report.error else ""
         raise NotAnsweredError(f"prompt {report.prompt_id} ended as {report.status}{why}", report.status)

@@ -11,7 +11,7 @@ from domain import ids
 from domain.approvals import ApprovalPolicy
 from domain.delegation import Delegate
 from domain.errors import InputRefusedError
-from domain.hooks import PrepareStep
+from domain.hooks import PrepareStep, Respond
 from domain.output import Output, output_of
 from domain.prompts import Mode, PromptOptions
 from domain.routing import Route
@@ -95,18 +95,23 @@ class Tool:
 class Agent:
     """A named definition: instructions, model, tools, limits. What a prompt's `options` say counts before it.
 
-    `instructions` is the text of a system message, or of several. `model` None means the model of the settings;
-    `provider/model` names a provider of the settings; of a list the first that is available answers. `options` goes to the provider as it is (temperature, max_tokens …).
-    Of the limits of a turn None means none; the model is told which was reached, and that call, without tools, is the
-    last. `output` is what the turn's last answer must be, if not just text: a pydantic model (or any type it can check),
-    a JSON schema or a list of texts to choose from. `stop` are conditions (domain.stopping) of which one that is met ends
-    the turn before its next model call. `tool_choice` is auto, required, none or a tool's name; one that forces a tool
-    does so in the first call of a turn. `parallel_tool_calls` None is the provider's default. `busy_mode` is what a prompt does that comes while a turn runs and does not say. `prepare_step`, sync or async,
-    may change each model call; it may be called more than once for one. If it raises, or takes longer than 30 s, the
-    turn fails. `approvals` says which calls wait for somebody, and how long. `deps` reaches every tool as ToolContext.deps: as it is,
-    or what it returns if it is a function, sync or async, of the Asker.
-    `route`, sync or async, names before the first call of a turn the agent that answers it, for this one;
-    None means this one. `handoffs` names agents to which the model may hand the conversation over.
+    - `instructions`: the text of a system message, or of several.
+    - `model`: None is the model of the settings, `provider/model` one of a provider of the settings; of a list the first that
+      is available answers. `options` goes to the provider as it is (temperature, max_tokens …). `respond`, an async
+      generator or a function of the request and the step, answers in the place of an endpoint.
+    - Limits of a turn: None means none. The model is told which was reached, and that call, without tools, is the last.
+    - `tools`; `provider_tools` are offered as they are, to be run by the provider. `tool_choice` is auto, required, none or a
+      tool's name; one that forces a tool does so in the first call of a turn. `parallel_tool_calls` None is the provider's
+      default. `approvals` says which calls wait for somebody, and how long. `deps` reaches every tool as ToolContext.deps:
+      as it is, or what it returns if it is a function, sync or async, of the Asker.
+    - `output`: what the turn's last answer must be, if not just text: a pydantic model (or any type it can check), a JSON
+      schema or a list of texts to choose from. `stop`: conditions (domain.stopping) of which one that is met ends the turn
+      before its next model call.
+    - `busy_mode`: what a prompt does that comes while a turn runs and does not say.
+    - `prepare_step`, sync or async, may change each model call; it may be called more than once for one. `route`, likewise,
+      names before the first call of a turn the agent that answers it in this one's place; None means this one. If one
+      raises, or takes longer than 30 s, the turn fails. `handoffs` names agents to which the model may hand the
+      conversation over.
     """
 
     name: str
@@ -121,6 +126,7 @@ class Agent:
     max_failing_steps: int | None = 5  # in a row, in each of which every tool failed
     recent_messages: int = 100
     options: dict[str, Any] = field(default_factory=dict)
+    provider_tools: Sequence[dict[str, Any]] = ()
     tool_choice: str = "auto"
     parallel_tool_calls: bool | None = None
     stop: Sequence[Stop] = ()
@@ -131,6 +137,7 @@ class Agent:
     deps: Any = None
     route: Route | None = None
     handoffs: tuple[str, ...] = ()
+    respond: Respond | None = None
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -173,17 +180,26 @@ class Agent:
             return
         if not self.models or not all(model is None or isinstance(model, str) for model in self.models):
             yield "model is a name or a list of names, at least one"
-        names = [tool.name for tool in self.tools]
-        if len(names) != len(set(names)):
-            yield "two tools have the same name"
         if self.name in self.handoffs or len(self.handoffs) != len(set(self.handoffs)):
             yield f"handoffs names other agents, each once, not {', '.join(self.handoffs)}"
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
         if not _are_functions(self.stop):
             yield "stop is a list of conditions, such as [tool_called('pay')]"
+        yield from self._tool_problems()
+        yield from self._limit_problems()
+
+    def _tool_problems(self) -> Iterator[str]:
+        names = [tool.name for tool in self.tools]
+        if len(names) != len(set(names)):
+            yield "two tools have the same name"
+        for tool in self.provider_tools:
+            if tool.get("type") in (None, "function"):
+                yield f"provider_tools are objects with a type that the provider knows, not {tool!r}"
         if not NAME.fullmatch(self.tool_choice):
             yield f"tool_choice is one of {', '.join(CHOICES)} or a tool's name, not {self.tool_choice!r}"
+
+    def _limit_problems(self) -> Iterator[str]:
         yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)
         yield from _out_of("recent_messages", self.recent_messages, 0, MOST_RECENT)
         yield from _out_of("max_tokens", self.max_tokens, 1, 10**12)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
-from typing import Literal, cast
+from typing import Any, Literal, cast
 
 from domain.content import Part
 from domain.messages import Message, ToolCall
@@ -28,7 +28,8 @@ ChatRole = Literal["system", "user", "assistant", "tool"]
 class ChatMessage:
     """A message as a chat model takes it, in no provider's dialect.
 
-    `parts` are those of a user's message with images, whose texts together are `text`.
+    `parts` are those of a user's message with images, whose texts together are `text`. `raw` is the provider's object of
+    an answer of the running turn that called tools: some want back what they thought.
     """
 
     role: ChatRole
@@ -37,19 +38,25 @@ class ChatMessage:
     call_id: str | None = None
     name: str | None = None
     parts: Sequence[Part] = ()
+    raw: dict[str, Any] | None = None
 
 
 def build_context(
-    instructions: str | Sequence[str], history: Sequence[Message], running: Sequence[Message], budget_tokens: int
+    instructions: str | Sequence[str],
+    history: Sequence[Message],
+    running: Sequence[Message],
+    budget_tokens: int,
+    *,
+    thoughts: bool = True,
 ) -> list[ChatMessage]:
     """The instructions, as many whole recent turns as the budget holds, then the running turn, oldest first.
 
     A turn that failed is left out, so that one bad turn cannot poison the thread; so is one that was replaced, and of one
     that was made anew all but the last try. One that was interrupted shows what was said until then. The running turn is
-    always there, whatever it costs.
+    always there, whatever it costs; with `thoughts`, what the model thought in it goes back to the provider.
     """
     system = system_messages(instructions)
-    current = _spoken(running)
+    current = [_with_raw(chat, row) if thoughts else chat for chat, row in _spoken_rows(running)]
     left = budget_tokens - sum(map(estimate_tokens, [*system, *current]))
     recent: list[ChatMessage] = []
     for turn in reversed(list(_whole_turns(history))):
@@ -101,7 +108,16 @@ def close_calls(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
 
 def _spoken(rows: Sequence[Message]) -> list[ChatMessage]:
     """Without answers that say nothing: of a turn that was stopped or failed before the model's first word."""
-    return [chat for chat in map(_chat, rows) if chat.role != "assistant" or chat.text or chat.tool_calls]
+    return [chat for chat, _ in _spoken_rows(rows)]
+
+
+def _spoken_rows(rows: Sequence[Message]) -> list[tuple[ChatMessage, Message]]:
+    chats = ((_chat(row), row) for row in rows)
+    return [(chat, row) for chat, row in chats if chat.role != "assistant" or chat.text or chat.tool_calls]
+
+
+def _with_raw(chat: ChatMessage, row: Message) -> ChatMessage:
+    return replace(chat, raw=row.raw) if chat.tool_calls and row.raw else chat
 
 
 def _whole_turns(history: Sequence[Message]) -> Iterable[list[Message]]:

@@ -18,6 +18,7 @@ EverthreadError
 │   │   ├── ContextTooLongError  the model cannot take so much at once
 │   │   ├── ImagesRefusedError   the model cannot see images
 │   │   ├── QuotaSpentError      the account at the provider is empty
+│   │   ├── ThoughtsRefusedError the model does not take back what was thought in an earlier step
 │   │   └── FormatRefusedError   the model cannot be held to a form of its answer
 │   ├── OutputInvalidError       the answer is not what it was to be, also after a second try
 │   └── ModelUnavailableError    for now: the same call may succeed later
@@ -106,6 +107,10 @@ class ImagesRefusedError(ModelRefusedError):
 
 class QuotaSpentError(ModelRefusedError):
     """The account at the provider is empty: waiting does not help, another provider may."""
+
+
+class ThoughtsRefusedError(ModelRefusedError):
+    """The model does not take back what it, or another one, thought in an earlier step of the turn."""
 
 
 class FormatRefusedError(ModelRefusedError):

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, Field
 
 EventKind = Literal[
-    "snapshot",  # data: messages [{message_id, attempt, turn, text}] that stream right now
+    "snapshot",  # data: messages [{message_id, attempt, turn, text, reasoning?}] that stream right now
     "turn.started",  # data: turn, prompt_id, agent, text (of the prompt), author
     "prompt.joined",  # data: turn, prompt_id, text, author: it came to the running turn
     "message.started",  # data: message_id, attempt, turn, step

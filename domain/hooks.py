@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass as checked
 
 from domain.context import ChatMessage
 from domain.messages import Usage
+from domain.model import ModelRequest
 
 
 @dataclass(frozen=True)
@@ -47,4 +48,6 @@ class StepChanges:
     messages: Sequence[ChatMessage] | None = None
 
 
+# Gives the answer in the place of an endpoint: yields or returns texts, pieces, or a Completion.
+Respond = Callable[[ModelRequest, StepInfo], Any]
 PrepareStep = Callable[[StepInfo], StepChanges | Awaitable[StepChanges | None] | None]

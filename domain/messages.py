@@ -78,6 +78,8 @@ class Message(BaseModel):
     finish: str | None = None
     error: str | None = None
     error_type: str | None = None  # of an answer that failed: the name of the error, where that is told
+    reasoning: str | None = None  # of an answer: what the model thought before it
+    sources: list[dict[str, Any]] | None = None  # of an answer: what it is drawn from, {url, title, …}
     object: Any = None  # of an answer that was to be one: the value that `text` is the JSON of
     repair: dict[str, Any] | None = None  # of such an answer: what was wrong with the first try, {error, text}
     usage: Usage | None = None

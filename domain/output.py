@@ -14,7 +14,6 @@ from pydantic_core import PydanticOmit, from_json
 
 WRAPPED = "value"  # the field that holds what is no object, since providers take objects only
 _NAME = re.compile(r"[^A-Za-z0-9_-]")
-_FENCED = re.compile(r"```[A-Za-z]*\s*\n(.*?)```", re.DOTALL)
 _BY_NAME = ("properties", "$defs", "definitions", "dependentSchemas", "patternProperties")  # name → schema
 _DATA = ("enum", "const", "default", "examples", "required")  # no schemas, whatever they look like
 # What OpenAI's strict mode does not take. Reference: https://platform.openai.com/docs/guides/structured-outputs
@@ -92,13 +91,18 @@ def output_of(wanted: Any) -> Output:
 def json_in(text: str) -> str:
     """The JSON text in an answer, which some models dress up: as a code block, or with a sentence before it."""
     text = text.strip()
-    if _is_json(text):
-        return text
-    if found := _FENCED.search(text):
-        return found[1].strip()
+    return next(filter(_is_json, _candidates(text)), text)
+
+
+def _candidates(text: str) -> Iterator[str]:
+    yield text
+    begin = text.find("\n", text.find("```")) if "```" in text else -1
+    end = text.find("```", begin) if begin >= 0 else -1
+    if end >= 0:
+        yield text[begin:end].strip()
     starts = [at for at in (text.find("{"), text.find("[")) if at >= 0]
-    end = max(text.rfind("}"), text.rfind("]"))
-    return text[min(starts) : end + 1] if starts and end > min(starts) else text
+    if starts:
+        yield text[min(starts) : max(text.rfind("}"), text.rfind("]")) + 1]
 
 
 def partial_value(output: Output, text: str) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 
+from activities.away import AWAY_S
 from domain.agent import Agent
 from domain.errors import ContextTooLongError, ModelRefusedError, ModelUnavailableError, QuotaSpentError
 from domain.hooks import StepChanges
@@ -82,9 +83,30 @@ async def test_if_all_accounts_are_empty_the_turn_fails(steps: Steps) -> None:
 
 
 async def test_a_fallback_for_which_the_conversation_is_too_long_gets_less_of_it(steps: Steps) -> None:
-    model = FakeModel([AWAY], [ContextTooLongError("long")], [AWAY], [completion()])
+    model = FakeModel([AWAY], [ContextTooLongError("long")], [completion()])
     assert await answered(steps, model) == "Hello!"
-    assert asked(model) == ["m1", "m2", "m1", "m2"]
+    assert asked(model) == ["m1", "m2", "m2"]
+
+
+async def test_a_model_that_was_out_is_not_waited_for_in_each_call(steps: Steps) -> None:
+    """A silent one would cost its whole time limit in every step."""
+    steps.agents = [AGENT]
+    model = FakeModel([AWAY], [completion()], [completion()], [completion()])
+    call = steps.call(model)
+    for turn, passed_s in ((1, 0.0), (2, AWAY_S - 1), (3, 2.0)):
+        steps.now += passed_s
+        prompt = Prompt(id=f"p{turn}", content="Hi")
+        await run(1, call, steps.request(agent="mine", prompt_id=f"p{turn}", prompt=prompt, turn=turn))
+    assert asked(model) == ["m1", "m2", "m2", "m1"]
+
+
+async def test_if_all_were_out_they_are_asked_in_their_order(steps: Steps) -> None:
+    model = FakeModel(*[[AWAY]] * 3, [completion()])
+    steps.agents = [AGENT]
+    call = steps.call(model)
+    await failure(1, call, steps.request(agent="mine"))
+    await run(2, call, steps.request(agent="mine"))
+    assert asked(model) == ["m1", "m2", "m3", "m1"]
 
 
 async def test_the_time_of_a_turn_is_that_of_all_models_together(steps: Steps) -> None:

@@ -10,7 +10,7 @@ from activities.ports import ChatModel
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from domain.context import ChatMessage
-from domain.model import Completion, ModelRequest
+from domain.model import Completion, ModelRequest, TextDelta
 
 KEY = "sk-test-0123456789abcdef"
 HELLO = (ChatMessage("system", "Be kind."), ChatMessage("user", "Hello"))
@@ -40,7 +40,7 @@ async def ask(chat: ChatModel, request: ModelRequest | None = None) -> tuple[lis
             assert not completions
             if isinstance(piece, Completion):
                 completions.append(piece)
-            else:
+            elif isinstance(piece, TextDelta):
                 deltas.append(piece.text)
     assert "".join(deltas) == completions[0].text
     return deltas, completions[0]

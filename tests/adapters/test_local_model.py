@@ -10,18 +10,27 @@ from asyncio.subprocess import DEVNULL, PIPE, Process
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Literal
 
 import pytest
+from pydantic import BaseModel
 
 from adapters import local_model
 from adapters.openai_chat import OpenAIChat
 from domain.content import Part
 from domain.context import ChatMessage
 from domain.errors import ImagesRefusedError, ModelRefusedError
-from domain.model import Completion, ModelRequest, TextDelta
+from domain.model import AnswerFormat, Completion, ModelRequest, TextDelta
+from domain.output import output_of
 
 ROOT = Path(__file__).parents[2]
 IN_TIME = 40  # seconds, on a busy machine
+
+
+class Ticket(BaseModel):
+    kind: Literal["question", "fault"]
+    urgent: bool
+
 
 installed = importlib.util.find_spec("xllamacpp") is not None and local_model.find_weights() is not None
 needs_the_model = pytest.mark.skipif(not installed, reason="the group `local` is not installed")
@@ -70,6 +79,19 @@ async def test_it_streams_an_answer_and_ends_with_its_input() -> None:
         assert process.stdin is not None
         process.stdin.close()
         assert await asyncio.wait_for(process.wait(), IN_TIME) == 0
+
+
+@needs_the_model
+async def test_even_the_small_model_keeps_to_a_schema() -> None:
+    """llama.cpp holds it to the letter; what it chooses is another matter."""
+    output = output_of(Ticket)
+    form = AnswerFormat(output.name, output.sent, strict=output.strict)
+    async with child() as (_, address), chatting(address) as chat:
+        said = [ChatMessage("user", "The app crashes when I log in. File a ticket as JSON.")]
+        pieces = [piece async for piece in chat.stream(ModelRequest(None, said, answer_format=form))]
+    completion = pieces[-1]
+    assert isinstance(completion, Completion)
+    assert isinstance(Ticket.model_validate_json(completion.text), Ticket)
 
 
 @needs_the_model

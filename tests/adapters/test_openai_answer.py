@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from adapters.openai_answer import Answer
 from adapters.openai_merge import merge
+from domain.model import ReasoningDelta, TextDelta, ToolDelta
 from tests.adapters.raw_server import delta
 
 Piece = dict[str, Any]
@@ -150,6 +152,10 @@ def test_logprobs_are_kept_beside_the_message() -> None:
     assert answer.completion("m").raw["choice"] == {"logprobs": {"content": [{"token": "a"}, {"token": "b"}]}}
 
 
+def texts(pieces: Sequence[object]) -> str:
+    return "".join(piece.text for piece in pieces if isinstance(piece, TextDelta))
+
+
 def test_content_in_parts_is_text_too() -> None:
     """Mistral's reasoning models send a text first and lists of parts later."""
     answer = Answer(())
@@ -159,13 +165,14 @@ def test_content_in_parts_is_text_too() -> None:
         answer.add(delta(content=[{"type": "text", "text": "Yes"}])),
         answer.add(delta("stop", content=".")),
     ]
-    assert shown == ["", "", "Yes", "."]
-    assert answer.completion("m").text == "Yes."
+    assert list(map(texts, shown)) == ["", "", "Yes", "."]
+    completion = answer.completion("m")
+    assert (completion.text, completion.reasoning) == ("Yes.", "hm")
 
 
 def test_a_refusal_is_what_the_model_says() -> None:
     answer = Answer(())
-    assert answer.add(delta("stop", refusal="I won't.")) == "I won't."
+    assert texts(answer.add(delta("stop", refusal="I won't."))) == "I won't."
     assert answer.completion("m").text == "I won't."
 
 
@@ -173,13 +180,13 @@ def test_other_choices_are_not_mixed_in() -> None:
     answer = Answer(())
     chunk = delta("stop", content="mine")
     chunk["choices"].append({"index": 1, "delta": {"content": "other"}, "finish_reason": "stop"})
-    assert answer.add(chunk) == "mine"
+    assert texts(answer.add(chunk)) == "mine"
 
 
 @pytest.mark.parametrize("chunk", [{}, {"choices": None}, {"choices": [None]}, {"choices": [{"index": 0}]}])
 def test_an_odd_chunk_adds_nothing(chunk: dict[str, Any]) -> None:
     answer = Answer(())
-    assert answer.add(chunk) == ""
+    assert answer.add(chunk) == []
     assert not answer.finished
 
 
@@ -207,3 +214,92 @@ def test_the_model_that_was_asked_stands_in_for_one_that_is_not_named() -> None:
 )  # fmt: skip
 def test_merging(old: Any, new: Any, both: Any) -> None:
     assert merge(old, new) == both
+
+
+# --- thoughts
+
+
+@pytest.mark.parametrize(
+    "deltas",
+    [
+        [{"reasoning_content": "Let me "}, {"reasoning_content": "see."}],
+        [{"reasoning": "Let me "}, {"reasoning": "see."}],
+        [
+            {"reasoning": "Let me ", "reasoning_details": [{"type": "reasoning.text", "text": "Let me ", "index": 0}]},
+            {"reasoning": "see.", "reasoning_details": [{"type": "reasoning.text", "text": "see.", "index": 0}]},
+            {"reasoning_details": [{"type": "reasoning.encrypted", "data": "x", "index": 1}]},
+        ],
+        [{"reasoning_details": [{"type": "reasoning.summary", "summary": "Let me see."}]}],
+        [{"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "Let me see."}]}]}],
+        [{"reasoning": None, "reasoning_content": "Let me see."}],
+    ],
+    ids=["DeepSeek, vLLM", "Groq, Ollama", "OpenRouter", "a summary", "Mistral", "a null beside it"],
+)
+def test_thoughts_are_told_apart_from_what_is_said(deltas: list[dict[str, Any]]) -> None:
+    answer = Answer(())
+    pieces = [piece for fields in deltas for piece in answer.add(delta(**fields))]
+    pieces += answer.add(delta("stop", content="Yes."))
+    completion = answer.completion("m")
+    assert (completion.reasoning, completion.text) == ("Let me see.", "Yes.")
+    assert "".join(piece.text for piece in pieces if isinstance(piece, ReasoningDelta)) == "Let me see."
+    assert texts(pieces) == "Yes."
+
+
+def test_thoughts_are_kept_whole_with_their_signatures() -> None:
+    answer = Answer(())
+    for text, signature in (("a", None), ("b", "sig")):
+        detail = {"type": "reasoning.text", "text": text, "index": 0, "signature": signature, "format": "x"}
+        answer.add(delta(reasoning_details=[detail]))
+    answer.add(delta("stop"))
+    assert answer.completion("m").raw["message"]["reasoning_details"] == [
+        {"type": "reasoning.text", "text": "ab", "index": 0, "signature": "sig", "format": "x"}
+    ]
+
+
+# --- arguments as they come
+
+
+def test_the_arguments_of_calls_are_shown_as_they_come() -> None:
+    answer = Answer(("taken",))
+    pieces = [
+        *answer.add(delta(tool_calls=[call("f", "", index=0, id="a"), call("g", '{"y', index=1, id="taken")])),
+        *answer.add(delta(tool_calls=[call(None, '{"x":', index=0), call(None, '":2}', index=1)])),
+        *answer.add(delta(tool_calls=[call(None, "1}", index=0)])),
+    ]
+    assert pieces == [
+        ToolDelta(1, "", "g", '{"y'),
+        ToolDelta(0, "a", "f", '{"x":'),
+        ToolDelta(1, "", "g", '":2}'),
+        ToolDelta(0, "a", "f", "1}"),
+    ]
+    assert [made.call_id for made in answer.completion("m").tool_calls] == ["a", "call_0"]
+
+
+# --- sources
+
+
+@pytest.mark.parametrize(
+    ("chunk", "found"),
+    [
+        (
+            delta(annotations=[{"type": "url_citation", "url_citation": {"url": "u", "title": "T", "start_index": 0}}]),
+            [{"url": "u", "title": "T", "start_index": 0}],
+        ),
+        (delta(annotations=[{"type": "url_citation", "url": "u", "title": "T"}]), [{"url": "u", "title": "T"}]),
+        (
+            delta() | {"citations": ["u", "v"], "search_results": [{"url": "u", "title": "T", "date": "2026-01-02"}]},
+            [{"url": "u", "title": "T", "date": "2026-01-02"}, {"url": "v"}],
+        ),
+        (
+            delta(executed_tools=[{"type": "search", "search_results": {"results": [{"url": "u", "title": "T"}]}}]),
+            [{"url": "u", "title": "T"}],
+        ),
+        (delta(annotations=[None, {}, {"url": 5}, {"url_citation": 5}]) | {"citations": [None, 5, {}, ""]}, []),
+    ],
+    ids=["OpenAI", "flat", "Perplexity", "Groq", "nonsense"],
+)
+def test_sources_are_told_in_one_form(chunk: dict[str, Any], found: list[dict[str, Any]]) -> None:
+    answer = Answer(())
+    answer.add(chunk)
+    answer.add(delta("stop", content="Yes."))
+    assert answer.completion("m").sources == found

@@ -12,7 +12,15 @@ import openai
 import pytest
 
 from adapters.openai_errors import LONGEST_WAIT_S, ErrorWords, retry_after_s
-from domain.errors import FormatRefusedError, ImagesRefusedError, ModelError, ModelRefusedError, ModelUnavailableError
+from domain.errors import (
+    FormatRefusedError,
+    ImagesRefusedError,
+    ModelError,
+    ModelRefusedError,
+    ModelUnavailableError,
+    QuotaSpentError,
+    ThoughtsRefusedError,
+)
 
 KEY = "sk-test-0123456789abcdef"
 NOW = 1_700_000_000.0
@@ -222,3 +230,25 @@ def test_a_model_that_cannot_see_is_told_from_one_that_is_not_well(code: int, se
 def test_a_form_of_the_answer_that_is_not_taken_is_told_apart(code: int, body: Any) -> None:
     assert type(refusal(code, body)) is FormatRefusedError
     assert type(refusal(500, body)) is ModelUnavailableError
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (400, {"error": {"message": "Unknown parameter: 'messages[2].reasoning_content'."}}),  # OpenAI
+        (400, {"error": {"message": "property 'reasoning' is unsupported"}}),  # Groq
+        (422, {"detail": [{"loc": ["body", "messages", 1, "reasoning_content"], "msg": "Extra inputs"}]}),  # Mistral
+        (400, {"error": {"message": "The reasoning_content is an intermediate result for display only"}}),  # DeepSeek
+        (400, {"error": {"message": 'Unknown name "extra_content" at messages[1]'}}),  # of Gemini, sent to others
+    ],
+    ids=["openai", "groq", "mistral", "deepseek", "gemini"],
+)
+def test_thoughts_that_are_not_taken_back_are_told_apart(code: int, body: Any) -> None:
+    assert type(refusal(code, body)) is ThoughtsRefusedError
+
+
+def test_an_empty_account_is_told_apart() -> None:
+    error = {"message": "You exceeded your current quota.", "code": "insufficient_quota"}
+    assert type(refusal(429, {"error": error})) is QuotaSpentError
+    assert type(words().of_event(error)) is QuotaSpentError
+    assert type(refusal(429, {"error": {"message": "Slow down."}})) is ModelUnavailableError

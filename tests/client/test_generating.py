@@ -15,6 +15,7 @@ from client.gateway import Gateway
 from client.reading import ThreadReader
 from domain.errors import InputRefusedError, NotAnsweredError, OutputInvalidError
 from domain.prompts import Prompt, PromptOptions
+from domain.stopping import step_count
 from doubles.scripted_model import Reply, ReplyError, ToolCall
 from gateway.app import make_app
 from runtime.server import serve
@@ -121,6 +122,25 @@ async def test_a_turn_that_fails_for_another_reason_is_told_so(
     with pytest.raises(NotAnsweredError, match=r"failed: Nothing today.") as caught:
         await system.threads.generate(thread, Prompt(content="Name one."), Fruit, reader)
     assert caught.value.status == "failed"
+
+
+async def test_to_ask_again_under_the_same_id_gives_the_same_value(
+    system: System, reader: ThreadReader, thread: str
+) -> None:
+    system.model.script(Reply(text=APPLE, times=1), "Never said.")
+    prompt = Prompt(id="a", content="Name one.")
+    first = await system.threads.generate(thread, prompt, Fruit, reader)
+    assert await system.threads.generate(thread, prompt, Fruit, reader) == first
+    assert len(system.model.requests) == 1
+
+
+async def test_a_turn_that_was_stopped_before_its_answer_has_no_value(
+    system: System, reader: ThreadReader, thread: str
+) -> None:
+    define(system, stop=[step_count(1)])
+    system.model.script(Reply(text="Looking.", tool_calls=[ToolCall(name="look")]))
+    with pytest.raises(OutputInvalidError, match="before it had a value: Looking"):
+        await system.threads.generate(thread, Prompt(content="Go", agent="mine"), Fruit, reader)
 
 
 async def test_the_other_options_of_the_prompt_stay(system: System, reader: ThreadReader, thread: str) -> None:

@@ -94,6 +94,7 @@ def test_an_option_that_no_agent_could_have_is_refused(options: dict[str, Any]) 
         {"output": ["yes", "yes"]},
         {"stop": "pay"},
         {"model": []},
+        {"provider_tools": [{"type": "function"}]},
         {"tool_choice": "a b"},
     ],
     ids=lambda wrong: next(iter(wrong)),

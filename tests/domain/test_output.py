@@ -113,8 +113,13 @@ def test_what_can_be_no_output_is_told_in_a_sentence(wrong: Any) -> None:
         ('Sure! {"a": "}"} Anything else?', '{"a": "}"}'),
         ("no", "no"),
         ("} {", "} {"),
+        ('```json\n{"code": "```x```"}\n```', '{"code": "```x```"}'),
+        ("```" + "\n" * 100_000, "```"),
+        ("`" * 100_000, "`" * 100_000),
+        ("[" * 100_000, "[" * 100_000),
         ("", ""),
     ],
+    ids=lambda text: text[:20],
 )
 def test_json_is_found_in_what_models_dress_it_up_with(text: str, found: str) -> None:
     assert json_in(text) == found
