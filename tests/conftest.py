@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from datetime import timedelta
 
 import pytest
 from hypothesis import settings
@@ -52,3 +53,9 @@ async def rolling(early_temporal: Client, shared_store: WatchedStore) -> AsyncIt
 @pytest.fixture
 def thread() -> str:
     return new_thread()
+
+
+@pytest.fixture
+def short_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that waits for a local activity hears what came in when most of its time is over: of 2 seconds, not of 5."""
+    monkeypatch.setattr("client.sender.TASK_TIMEOUT", timedelta(seconds=2))
