@@ -19,8 +19,8 @@ from domain.content import Part
 from domain.context import ChatMessage
 from domain.errors import ImagesRefusedError, ModelRefusedError
 from domain.model import Completion, ModelRequest, TextDelta
+from tests.programs import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 IN_TIME = 40  # seconds, on a busy machine
 
 installed = importlib.util.find_spec("xllamacpp") is not None and local_model.find_weights() is not None
@@ -31,7 +31,9 @@ needs_the_model = pytest.mark.skipif(not installed, reason="the group `local` is
 async def child(stdin: int = PIPE) -> AsyncIterator[tuple[Process, str]]:
     """The process and the address in its READY line."""
     command = (sys.executable, "-m", "adapters.local_model")
-    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=ROOT, env=environment()
+    )
     assert process.stdout is not None
     try:
         async with asyncio.timeout(IN_TIME):
