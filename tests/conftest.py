@@ -16,6 +16,17 @@ from tests.system import System, WatchedStore, new_thread, run_system
 settings.register_profile("everthread", deadline=None)
 settings.load_profile("everthread")
 
+# What takes longest begins first, so that no process is left with it at the end.
+LONGEST_FIRST = ("tests/e2e/", "tests/workflows/", "tests/client/", "tests/adapters/", "tests/test_wire.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def place(item: pytest.Item) -> int:
+        starts = (item.nodeid.startswith(longest) for longest in LONGEST_FIRST)
+        return next((number for number, starts in enumerate(starts) if starts), len(LONGEST_FIRST))
+
+    items.sort(key=place)
+
 
 @pytest.fixture(scope="session")
 async def temporal() -> AsyncIterator[Client]:
