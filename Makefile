@@ -22,11 +22,13 @@ run: ## Start everything and chat: Temporal, worker, gateway, model (stdin may b
 demo: ## The same on a scripted model with a slow answer: time enough to kill it and start again
 	@$(INSTALL) run && exec $(PYTHON) cli.py dev --demo $(ARGS)
 
-# Each process has a Temporal server and a store of its own; a file's tests stay together. The suite waits more than it works.
-AT_ONCE := -n 3 --dist loadfile
+# Each process has a Temporal server and a store of its own; a file's tests stay together, in the order of tests/conftest.py.
+AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
+# What one process has compiled the others read, and the programs that tests start, whatever the user's own settings are.
+COMPILED := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX='$(CURDIR)/.pytest_cache/pycache'
 
 test: ## All tests; ARGS="-k word" for some
-	@$(INSTALL) run local dev && exec $(PYTHON) -m pytest $(or $(ARGS),$(AT_ONCE))
+	@$(INSTALL) run local dev && exec $(COMPILED) $(PYTHON) -m pytest $(or $(ARGS),$(AT_ONCE))
 
 check: ## Lint, format, types, import contracts, docs, lock; writes nothing
 	@$(INSTALL) run local dev

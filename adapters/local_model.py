@@ -24,6 +24,9 @@ SLOTS = 2  # answers at the same time; more wait in line
 # 8,192, but two cores read some 300 a second: twice this would outlast the patience for a first token.
 SLOT_TOKENS = 4096
 ANSWER_TOKENS = 512  # unless a request says otherwise; so small a model may never come to an end
+# The engine's threads wait for each other by spinning, at each layer of each token: when another program has the core of
+# one, all stand still. With a thread for each of two busy cores it was slower than with one, by up to thirty times.
+MOST_THREADS = 4  # so small a model gains nothing from more
 CACHE_MIB = 256  # of earlier prompts; the engine would take 8 GB
 NOT_INSTALLED = 3
 
@@ -78,6 +81,8 @@ def serve(weights: Path, port: int) -> Any:
     params.n_predict = ANSWER_TOKENS
     params.sampling.temp, params.sampling.top_p = 0.2, 0.9  # as its makers advise; at 0.8 it makes things up
     params.sampling.penalty_repeat = 1.15  # without it, one answer in five goes round in circles up to the limit
+    params.cpuparams.n_threads = max(1, min(MOST_THREADS, (os.cpu_count() or 1) // 2))
+    params.cpuparams_batch.n_threads = 2 * params.cpuparams.n_threads  # to read a prompt, where they seldom wait
     params.verbosity = -1
     params.ui = False
     params.endpoint_slots = False  # shows what is being asked

@@ -158,9 +158,9 @@ async def test_an_attempt_that_comes_late_does_not_call_the_model(steps: Steps) 
 async def test_a_process_that_was_stopped_writes_nothing_when_it_goes_on(steps: Steps) -> None:
     """Its answer lies in the socket, whole; but the server has given it up."""
     model = FakeModel(["Hel", PAUSE, completion()])
-    call = asyncio.create_task(attempt(heartbeat_timeout_s=0.05).run(steps.call(model), steps.request()))
+    call = asyncio.create_task(attempt(heartbeat_timeout_s=1.0).run(steps.call(model), steps.request()))
     await model.paused.wait()
-    time.sleep(0.06)  # noqa: ASYNC251 - as SIGSTOP does
+    time.sleep(1.1)  # noqa: ASYNC251 - as SIGSTOP does
     model.go.set()
     with pytest.raises(ApplicationError) as lost:
         await call

@@ -134,10 +134,10 @@ async def test_a_tool_that_may_be_repeated_is_given_up_after_three_lost_workers(
 
 async def test_a_process_that_was_stopped_saves_no_result_when_it_goes_on(calls: Calls) -> None:
     request = await calls.planned("hold")
-    call = asyncio.create_task(attempt(heartbeat_timeout_s=0.05).run(calls.run_tool, request))
+    call = asyncio.create_task(attempt(heartbeat_timeout_s=1.0).run(calls.run_tool, request))
     while not calls.ran():
         await asyncio.sleep(0)
-    time.sleep(0.06)  # noqa: ASYNC251 - as SIGSTOP does
+    time.sleep(1.1)  # noqa: ASYNC251 - as SIGSTOP does
     calls.bench.release()
     with pytest.raises(ApplicationError) as lost:
         await call

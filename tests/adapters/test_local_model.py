@@ -22,8 +22,8 @@ from domain.context import ChatMessage
 from domain.errors import ImagesRefusedError, ModelRefusedError
 from domain.model import AnswerFormat, Completion, ModelRequest, TextDelta
 from domain.output import output_of
+from tests.programs import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 IN_TIME = 40  # seconds, on a busy machine
 
 
@@ -40,7 +40,9 @@ needs_the_model = pytest.mark.skipif(not installed, reason="the group `local` is
 async def child(stdin: int = PIPE) -> AsyncIterator[tuple[Process, str]]:
     """The process and the address in its READY line."""
     command = (sys.executable, "-m", "adapters.local_model")
-    process = await asyncio.create_subprocess_exec(*command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=ROOT)
+    process = await asyncio.create_subprocess_exec(
+        *command, stdin=stdin, stdout=PIPE, stderr=PIPE, cwd=ROOT, env=environment()
+    )
     assert process.stdout is not None
     try:
         async with asyncio.timeout(IN_TIME):

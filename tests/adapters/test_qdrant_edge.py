@@ -17,8 +17,8 @@ from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
+from tests.programs import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 ROWS = 1_000
 
 
@@ -36,7 +36,7 @@ class TestEdgeStore(StoreContract):
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:
     """Run a program in another process, from the root of the repository."""
     command = [sys.executable, "-c", code, *map(str, arguments)]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command, cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=30, check=False)
 
 
 async def test_everything_is_there_after_closing_and_opening_again(tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -20,6 +19,7 @@ from temporalio.worker import Worker
 from client.wedges import Wedge, find_wedge
 from domain import ids
 from domain.prompts import Prompt
+from tests import programs
 from tests.system import System, new_thread
 
 CLI = Path(__file__).parents[2] / "cli.py"
@@ -121,7 +121,7 @@ class Said:
 
 def environment(client: Client, **variables: str) -> dict[str, str]:
     address = client.service_client.config.target_host
-    return os.environ | {"TEMPORAL_ADDRESS": address, "TERM": "dumb", "COLUMNS": "200"} | variables
+    return programs.environment(**{"TEMPORAL_ADDRESS": address, "TERM": "dumb", "COLUMNS": "200"} | variables)
 
 
 async def cli(client: Client, *arguments: str | Path, **variables: str) -> Said:

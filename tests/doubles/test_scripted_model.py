@@ -22,8 +22,8 @@ from pydantic import ValidationError
 
 from doubles import demo
 from doubles.scripted_model import Reply, ReplyError, ScriptedModel, ToolCall, Usage
+from tests.programs import ROOT, environment
 
-ROOT = Path(__file__).parents[2]
 INCLUDE_USAGE = {"include_usage": True}
 TOOLS = [{"type": "function", "function": {"name": "current_time", "parameters": {"type": "object"}}}]
 
@@ -618,7 +618,7 @@ async def test_a_hundred_streams_run_side_by_side(model: ScriptedModel, client: 
 async def program(*options: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
     """A running program and the address it printed; ended by a signal, as its parent would."""
     command = [sys.executable, "-W", "error", "-m", "doubles.scripted_model", "--port", "0", *options]
-    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, stdout=PIPE, stderr=PIPE)
+    process = await asyncio.create_subprocess_exec(*command, cwd=ROOT, env=environment(), stdout=PIPE, stderr=PIPE)
     assert process.stdout is not None
     try:
         word, _, address = (await process.stdout.readline()).decode().strip().partition(" ")
@@ -658,7 +658,14 @@ async def test_the_program_says_in_one_line_what_is_wrong(tmp_path: Path, model:
     }
     runs = [
         await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "doubles.scripted_model", *options, cwd=ROOT, stdout=PIPE, stderr=PIPE
+            sys.executable,
+            "-m",
+            "doubles.scripted_model",
+            *options,
+            cwd=ROOT,
+            env=environment(),
+            stdout=PIPE,
+            stderr=PIPE,
         )
         for options in cases
     ]

@@ -18,11 +18,12 @@ from tests.programs import ROOT
 KEY_REFUSED = ReplyError(message="Incorrect API key provided: sk-dead.", code="invalid_api_key")
 
 
-@pytest.mark.timeout(400)  # beside other tests so small a model may talk for minutes
+@pytest.mark.timeout(180)  # so small a model may talk to the limit of its tokens
 async def test_the_real_local_model_answers_each_line_and_a_second_start_works(tmp_path: Path) -> None:
     everthread = Everthread(tmp_path)
 
-    first = await everthread.run(typed="My name is Ada and I live in Bern.\nWhat is the capital of France?\n")
+    # In this order: asked about France second, so small a model says something else one time in twenty-five.
+    first = await everthread.run(typed="What is the capital of France?\nMy name is Ada and I live in Bern.\n")
 
     assert first.status == 0, first.err
     assert "Paris" in first.out

@@ -132,6 +132,7 @@ class SlowCheckpoints:
         return getattr(self._store, name)
 
 
+@pytest.mark.usefixtures("short_tasks")
 async def test_who_asks_while_the_thread_is_laid_down_is_answered(system: System, thread: str) -> None:
     store = SlowCheckpoints(system.store)
     await system.stop_workers()

@@ -9,7 +9,6 @@ from uuid import uuid4
 import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 
-from domain.errors import UnavailableError
 from domain.prompts import ReplyTo
 from doubles.scripted_model import Reply, ToolCall
 from tests.system import System, started_with
@@ -47,17 +46,15 @@ def hold_events(system: System, monkeypatch: pytest.MonkeyPatch, kind: str) -> G
     return gate
 
 
-def lose_checkpoints(system: System, monkeypatch: pytest.MonkeyPatch) -> Gate:
+def hold_checkpoints(system: System, monkeypatch: pytest.MonkeyPatch) -> Gate:
     """The store takes no checkpoint until the gate is opened. Updates come in meanwhile, at the task's next heartbeat."""
     gate, save = Gate(), system.store.save_checkpoint
 
-    async def lost(*args: Any) -> None:
-        gate.reached.set()
-        if not gate.open.is_set():
-            raise UnavailableError("the store is away")
+    async def held(*args: Any) -> None:
+        await gate.pass_through()
         await save(*args)
 
-    monkeypatch.setattr(system.store, "save_checkpoint", lost)
+    monkeypatch.setattr(system.store, "save_checkpoint", held)
     return gate
 
 
@@ -78,7 +75,7 @@ async def rolling_between_steps(system: System, thread: str, monkeypatch: pytest
     await ending.wait_reached()
     receipt = await system.submit(thread, "Hurry!", id="b", mode="steer")
     assert receipt.disposition == "joining"
-    gate = lose_checkpoints(system, monkeypatch)
+    gate = hold_checkpoints(system, monkeypatch)
     await system.workflow(thread).signal("roll")
     ending.open.set()
     await gate.wait_reached()
@@ -88,10 +85,11 @@ async def rolling_between_steps(system: System, thread: str, monkeypatch: pytest
 # --- sleep
 
 
+@pytest.mark.usefixtures("short_tasks")
 async def test_who_asks_while_the_thread_falls_asleep_is_answered(
     system: System, thread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gate = lose_checkpoints(system, monkeypatch)
+    gate = hold_checkpoints(system, monkeypatch)
     await system.ask(thread, "Hello", id="a", start=started_with(idle_timeout_s=0.3))
     await gate.wait_reached()
     asked = await ask(system, thread, id="b", content="Still there?")
@@ -124,6 +122,7 @@ async def test_a_wish_repeated_while_its_turn_ends_leaves_no_turn_open(
     assert answers == [(0, "one two three four"), (1, "Again.")]
 
 
+@pytest.mark.usefixtures("short_tasks")
 async def test_a_wish_about_a_turn_that_goes_on_does_not_hold_up_a_roll(
     system: System, thread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -169,6 +168,7 @@ async def test_turns_opened_again_all_at_once_are_no_more_than_may_wait(
 # --- stops, just when a turn has ended in the store
 
 
+@pytest.mark.usefixtures("short_tasks")
 async def test_the_thread_and_the_store_say_the_same_of_a_turn_stopped_while_it_was_gone_on_with(
     system: System, thread: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
