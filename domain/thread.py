@@ -366,11 +366,15 @@ class ThreadState(Kept):
         running.joining += [waiting.id for waiting in come]
 
     def hand_over(self) -> bool:
-        """Make the thread the agent's to whom the running turn was handed over. Returns whether it was another's."""
+        """Make the thread, and the running turn, the agent's to whom they were handed over in the step that is done.
+
+        Returns whether the thread was another's.
+        """
         running = self.running
         if running is None or not running.handed_over:
             return False
-        before, self.agent, running.handed_over = self.agent, running.handed_over, ""
+        before, self.agent = self.agent, running.handed_over
+        running.agent, running.handed_over = running.handed_over, ""
         return before != self.agent
 
     def end_turn(

@@ -90,7 +90,7 @@ async def _run_tool(request: ToolRequest, turn: Running, calls: Calls) -> str:
     config = options.run_tool(f"{request.turn}: {call.tool}", call.timeout_s, write=call.effect == "write")
     result = await calls.run(workflow.start_activity_method(ToolActivities.run_tool, request, **config))
     if result.agent:
-        turn.agent = turn.handed_over = result.agent
+        turn.handed_over = result.agent  # once the step is done: its other calls are the agent's that planned them
     return str(result.message_id)
 
 
