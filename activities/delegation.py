@@ -89,7 +89,7 @@ class Delegations:
         thread = delegate.child_of(request.thread, row.id)
         asker = asker_of(request.thread, record)
         options = await self._share(request, asker, await self._catalog.agent(delegate.agent, asker))
-        child = Child(thread=thread, agent=delegate.agent, options=options)
+        child = Child(thread=thread, agent=delegate.agent, asked_at=self._clock(), options=options)
         changes = {"child": child.model_dump(mode="json"), "updated_at": self._clock()}
         held(await self._store.amend(row.id, attempt, changes), attempt)
         log.info("agent.asked", message_id=row.id, agent=child.agent, child=child.thread)
@@ -129,7 +129,7 @@ class Delegations:
         self, row: Message, child: Child, prompt: Prompt, start: ThreadStart, timeout_s: float
     ) -> TurnReport | None:
         """How the child's turn ended; None if it did not in time, and was stopped."""
-        left_s = max(LEAST_WAIT_S, row.created_at + timeout_s - self._clock())
+        left_s = max(LEAST_WAIT_S, child.asked_at + timeout_s - self._clock())
         try:
             return await until_stopped(self._agents.ask(child.thread, prompt, start, timeout_s=left_s))
         except TimeoutError:

@@ -88,16 +88,20 @@ class ThreadReader:
         return next(iter(await self._store.get([ids.message_id(thread, prompt_id, "prompt")])), None)
 
     async def answer_to(self, thread: str, prompt_id: str) -> Message | None:
-        """The row of the last answer to a prompt, if there is one; of a prompt that joined a turn, that turn's."""
+        """The last answer to the prompt of this id, as `answer`."""
         row = await self.prompt(thread, prompt_id)
-        answer = (await self._first(row)).answer if row is not None else None
-        return next(iter(await self._store.get([answer])), None) if answer else None
+        return await self.answer(row) if row is not None else None
 
-    async def answer_text(self, prompt: Message) -> str:
-        """The whole text of the last answer to a prompt, if there is one; of a prompt that joined a turn, that turn's."""
+    async def answer(self, prompt: Message) -> Message | None:
+        """The last answer to a prompt, whole, if there is one; of a prompt that joined a turn, that turn's."""
         first = await self._first(prompt)
         rows = await self._store.get([first.answer]) if first.answer else []
-        return rows[0].text if rows else ""
+        return rows[0] if rows else None
+
+    async def answer_text(self, prompt: Message) -> str:
+        """What it says."""
+        answer = await self.answer(prompt)
+        return answer.text if answer else ""
 
     async def turn(self, thread: str, prompt_id: str) -> TurnReport:
         """What became of a prompt so far, with the whole text of the answer."""

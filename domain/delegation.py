@@ -50,4 +50,5 @@ class Child(BaseModel):
 
     thread: str
     agent: str
+    asked_at: float = 0.0  # seconds since 1970
     options: dict[str, Any] = Field(default_factory=dict)  # see domain.prompts.PromptOptions

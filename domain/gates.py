@@ -14,6 +14,7 @@ from domain.steps import StepResult
 from domain.wire import json_size
 
 BY_DEADLINE = "the deadline"
+UNDECIDED = "was not decided before its turn ended"
 NO_RESULT = "no result came in time"
 MAX_CARRIED_BYTES = 40_000  # of decisions that are at work, as JSON
 
@@ -32,13 +33,13 @@ class Task:
 
 def open_gates(running: Running, result: StepResult, now: float) -> None:
     """Note the calls of the step that are not run at once."""
-    running.plan, running.terms, running.planner = result.plan, result.terms, running.agent
+    running.plan, running.terms = result.plan, result.terms
     running.gated = [Gated(index=index, since=now) for index, call in enumerate(result.plan) if call.gate is not None]
 
 
 def close_gates(running: Running) -> None:
     """All calls of the step have ended."""
-    running.plan, running.terms, running.gated, running.done, running.planner = [], None, [], {}, ""
+    running.plan, running.terms, running.gated, running.done = [], None, [], {}
 
 
 def note_done(running: Running, index: int, result_id: str) -> Resolution | None:
@@ -93,6 +94,8 @@ def decide(running: Running | None, wanted: Resolution) -> ResolveReceipt:
     gated = _find(running, wanted.call_id)
     if running is None or gated is None:
         raise UnknownCallError(_unknown(running, wanted.call_id))
+    if gated.resolution is None and running.stopped():
+        raise ResolvedAlreadyError(f"call {wanted.call_id} {UNDECIDED}")
     if gated.resolution is None:
         _check(running, gated, wanted)
         gated.resolution = wanted

@@ -79,7 +79,6 @@ class Running(Kept):
     expect: list[str] = Field(default_factory=list)
     calls: int = 0  # tools that the step planned, while they run
     plan: list[PlannedCall] = Field(default_factory=list)  # the same, while one of them waits for somebody
-    planner: str = ""  # the agent whose plan it is, also once it has handed over
     terms: Terms | None = None  # what happens while nobody decides
     gated: list[Gated] = Field(default_factory=list)  # those of the plan that do or did
     done: dict[int, str] = Field(default_factory=dict)  # of the plan: index → the result's id

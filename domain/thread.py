@@ -23,7 +23,7 @@ from domain.errors import (
     ThreadBusyError,
     UnknownPromptError,
 )
-from domain.gates import close_gates, decide, note_done, undone, waiting_calls
+from domain.gates import UNDECIDED, close_gates, decide, note_done, undone, waiting_calls
 from domain.messages import preview
 from domain.prompts import Mode, Prompt, Refusal, ReplyTo
 from domain.state import INLINE_PROMPT_BYTES, Gated, Kept, Resolved, Running, Said, Shown, Waiting
@@ -238,7 +238,7 @@ class ThreadState(Kept):
             id=decided.id if decided else None,
             turn=self.running.turn,
             decision=decided.decision if decided else None,
-            sentence=preview(decided.sentence(), SHOWN_CHARS) if decided else "was not decided before its turn ended",
+            sentence=preview(decided.sentence(), SHOWN_CHARS) if decided else UNDECIDED,
         )
         while len(self.resolved) > ENDED_KEPT:
             del self.resolved[next(iter(self.resolved))]
@@ -415,11 +415,15 @@ class ThreadState(Kept):
         running.joining += [waiting.id for waiting in come]
 
     def hand_over(self) -> bool:
-        """Make the thread the agent's to whom the running turn was handed over. Returns whether it was another's."""
+        """Make the thread, and the running turn, the agent's to whom they were handed over in the step that is done.
+
+        Returns whether the thread was another's.
+        """
         running = self.running
         if running is None or not running.handed_over:
             return False
-        before, self.agent, running.handed_over = self.agent, running.handed_over, ""
+        before, self.agent = self.agent, running.handed_over
+        running.agent, running.handed_over = running.handed_over, ""
         return before != self.agent
 
     def end_turn(

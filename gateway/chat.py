@@ -140,7 +140,9 @@ class Chat:
 
     async def _show_ended(self, row: Message) -> None:
         if row.status == "answered":
-            self._transcript.answer(row.agent or "assistant", await self._reader.answer_text(row))
+            answer = await self._reader.answer(row)
+            who = (answer.author or answer.agent) if answer else row.agent
+            self._transcript.answer(who or "assistant", answer.text if answer else "")
         else:
             self._transcript.ended(row.status, row.error)
 

@@ -190,10 +190,7 @@ class AgentThread(OperatedDoors):
             open_gates(running, result, workflow.time())
             await self._pass_gates(running)
             return
-        try:
-            done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
-        finally:  # whatever became of the others: the store has it
-            self._hand_over()
+        done = await turn.run_tools(self._thread, self._state.epoch, running, result.plan, self._calls)
         if running.stopped():
             return
         running.calls = 0
@@ -203,10 +200,7 @@ class AgentThread(OperatedDoors):
         """Wait for whoever has to decide about calls of the step; the thread may continue as new meanwhile."""
         self._set_status("waiting")
         self._show()
-        try:
-            done = await Gates(self._thread, self._state, running, self._calls, self._rolls).passed()
-        finally:
-            self._hand_over()
+        done = await Gates(self._thread, self._state, running, self._calls, self._rolls).passed()
         if running.stopped() or done is None:
             return
         self._state.leave_step()
@@ -216,10 +210,12 @@ class AgentThread(OperatedDoors):
         self._next_step(running, [running.message_id, *done])
 
     def _hand_over(self) -> None:
+        """Once the calls of a step have ended, however they did: what one of them handed over, the store has."""
         if self._state.hand_over():
             attributes.announce(self._state)
 
     def _next_step(self, running: Running, expect: list[str]) -> None:
+        self._hand_over()
         running.expect = expect  # of this step; those of earlier ones follow from their plans
         running.prompt = None
         running.step += 1
@@ -239,6 +235,7 @@ class AgentThread(OperatedDoors):
         self._set_status("active")
 
     async def _end_interrupted(self, running: Running) -> None:
+        self._hand_over()
         closed = await turn.close_interrupted(self._thread, self._state.epoch, running)
         if closed.status == "answered":  # by a model call that was just done
             self._answered(closed.preview, closed.message_id)
@@ -249,6 +246,7 @@ class AgentThread(OperatedDoors):
     async def _fail_turn(self, error: ActivityError) -> None:
         state, running = self._state, self._state.running
         assert running is not None
+        self._hand_over()
         reason = turn.sentence(error)
         closed = await turn.close_failed(self._thread, state.epoch, running, reason)
         if closed.status == "answered":  # and only then the worker was lost

@@ -95,7 +95,7 @@ def _tool_request(thread: str, epoch: int, turn: Running, index: int, call: Plan
         branch=turn.branch,
         step=turn.step,
         index=index,
-        agent=turn.planner or turn.agent,
+        agent=turn.agent,
         call=call,
     )
 
@@ -106,7 +106,7 @@ async def _run_tool(request: ToolRequest, turn: Running, calls: Calls) -> str:
     config = options.run_tool(summary, call.timeout_s, write=write, queue=call.queue)
     result = await calls.run(workflow.start_activity_method(ToolActivities.run_tool, request, **config))
     if result.agent:
-        turn.agent = turn.handed_over = result.agent
+        turn.handed_over = result.agent  # once the step is done: its other calls are the agent's that planned them
     return str(result.message_id)
 
 

@@ -76,13 +76,15 @@ async def _messages(console: Console, thread: str, limit: int, *, as_json: bool)
 def _line(record: ThreadRecord) -> str:
     at = datetime.fromtimestamp(record.updated_at, UTC)
     who = f"{record.agent}, {record.owner}" if record.owner else record.agent
+    who += f", with {record.operator}" if record.operator else ""
+    who += f", asked by {record.parent.thread}" if record.parent else ""
     turns = "1 turn" if record.turns == 1 else f"{record.turns:,} turns"
     failed = "" if record.status == "active" else f", {record.status}"
     return f"{record.thread}  {at:%Y-%m-%d %H:%M}  {preview(who, 60)}  {turns}{failed}  {preview(record.preview, 60)}"
 
 
 def _said(row: Message) -> str:
-    who = row.name if row.role == "tool" else row.agent if row.role == "assistant" else row.author
+    who = row.name if row.role == "tool" else row.author or (row.agent if row.role == "assistant" else None)
     well = row.status in {"answered", "complete"}
     place = "waiting" if row.turn is None else f"turn {row.turn}"
     how = f"{place}, {row.status}" if not well and row.turn is not None else place

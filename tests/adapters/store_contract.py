@@ -271,7 +271,7 @@ class StoreContract:
             deadline=1.123456789,
             decision={"decision": "deny", "by": "Ada"},
             handoff="poet",
-            child=Child(thread="sub-1", agent="poet", options={"max_seconds": 1.123456789}),
+            child=Child(thread="sub-1", agent="poet", asked_at=1.123456789, options={"max_seconds": 1.5}),
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
             raw={"id": "x"},
             result={"message_id": "m"},

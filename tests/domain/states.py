@@ -108,7 +108,6 @@ def every_field_set() -> ThreadState:
             joined={"j": True},
             joining=["j"],
             plan=[planned],
-            planner="poet",
             terms=Terms(
                 deadline_s=9.5,
                 remind_s=1.5,

@@ -211,6 +211,24 @@ async def test_who_is_to_be_told_hears_what_the_operator_said(system: System, th
     await system.until(delivered)
 
 
+async def test_what_a_person_said_may_be_answered_anew_by_either(system: System, thread: str) -> None:
+    await taken_over(system, thread)
+    await system.submit(thread, "Anybody?", id="a")
+    await system.threads.say(thread, "Yes.", "ada")
+    await system.threads.hand_back(thread, "ada")
+    await system.threads.regenerate(thread, prompt_id="a")
+    await system.idle(thread)
+    await system.threads.take_over(thread, "ada")
+    await system.threads.regenerate(thread, prompt_id="a")
+    assert (await system.threads.say(thread, "Again.", "ada")).prompt_id == "a"
+    await system.threads.hand_back(thread, "ada")
+    await system.threads.resume(thread, prompt_id="a")
+    await system.idle(thread)
+    answers = sorted((row.branch, row.step, row.text) for row in await system.answers(thread, "a"))
+    anew = "You said: Anybody?"
+    assert answers == [(0, 0, "Yes."), (1, 0, anew), (2, 0, "Again."), (2, 1, anew)]
+
+
 async def test_everything_by_signal(system: System, thread: str) -> None:
     await system.ask(thread, "Hi", id="first")
     handle = system.workflow(thread)

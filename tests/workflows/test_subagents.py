@@ -155,6 +155,23 @@ async def test_an_interrupt_stops_the_agent_that_is_asked(system: System, thread
     assert await system.ask(thread, "And now?", agent="lead") == "Yes."
 
 
+async def test_an_interrupt_stops_all_that_were_asked_in_turn(system: System, thread: str) -> None:
+    system.model.script(
+        Reply(when="One", step=1, tool_calls=[asks("ask_mirror", "Two?")]),
+        Reply(when="Two", step=1, tool_calls=[asks("ask_mirror", "Three?")]),
+        Reply(when="Three", text="a b c", hang_after_chunks=2),
+    )
+    await system.submit(thread, "One?", id="a", agent="mirror")
+    [second] = await asked(system, thread)
+    [third] = await asked(system, second["child"])
+    await system.streaming(third["child"], "a b")
+    await system.threads.interrupt(thread)
+    await system.ended(thread, "a")
+    for child in (second, third):
+        [prompt] = await system.ended(child["child"], child["prompt_id"])
+        assert prompt.status == "interrupted"
+
+
 async def test_an_interrupt_while_no_worker_runs_stops_the_agent_too(system: System, thread: str) -> None:
     """The call's activity never hears of it: the turn's end does it."""
     child = await half_said(system, thread)
