@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 from domain import ids
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep
+from domain.mcp import McpServer
 from domain.prompts import Mode, PromptOptions
 
 Effect = Literal["read", "idempotent", "write"]
@@ -71,6 +72,7 @@ class Agent:
     options: dict[str, Any] = field(default_factory=dict)
     busy_mode: Mode = "queue"
     prepare_step: PrepareStep | None = None
+    mcp: tuple[McpServer, ...] = ()  # servers whose tools it has, beside its own
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -97,6 +99,9 @@ class Agent:
         names = [tool.name for tool in self.tools]
         if len(names) != len(set(names)):
             yield "two tools have the same name"
+        servers = [server.name for server in self.mcp]
+        if len(servers) != len(set(servers)):
+            yield "two MCP servers have the same name"
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
         yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)

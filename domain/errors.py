@@ -14,6 +14,10 @@ EverthreadError
 │   │   ├── ContextTooLongError  the model cannot take so much at once
 │   │   └── ImagesRefusedError   the model cannot see images
 │   └── ModelUnavailableError    for now: the same call may succeed later
+├── ToolFailedError              a tool says so itself, in words for the model
+├── ToolServerError              an MCP server did not do what was asked
+│   ├── ServerAwayError          it cannot be reached, and nothing has happened
+│   └── ServerLostError          it was lost in a call, which may or may not have happened
 ├── DeliveryError                a reply did not reach its address
 │   ├── DeliveryRefusedError     for good: no further try will do
 │   └── DeliveryFailedError      for now: a later try may do
@@ -89,6 +93,22 @@ class ModelUnavailableError(ModelError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class ToolFailedError(EverthreadError):
+    """A tool says that it failed; the model reads the text as it is."""
+
+
+class ToolServerError(EverthreadError):
+    """An MCP server did not do what was asked; the text says why, in words for the model."""
+
+
+class ServerAwayError(ToolServerError):
+    """The server cannot be reached: nothing has happened."""
+
+
+class ServerLostError(ToolServerError):
+    """The server was lost in a call: it may or may not have happened."""
 
 
 class DeliveryError(EverthreadError):
