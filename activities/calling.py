@@ -11,7 +11,7 @@ from typing import Any
 
 from activities.step import Step
 from domain.agent import Agent, Tool
-from domain.budgets import Ending, total_usage
+from domain.budgets import total_usage
 from domain.context import ChatMessage, build_context, close_calls, system_messages, text_tokens
 from domain.errors import HookError
 from domain.hooks import StepChanges, StepInfo
@@ -25,13 +25,13 @@ CHOICES = ("auto", "required", "none")
 async def model_request(step: Step, history: Sequence[Message], budget_tokens: int) -> ModelRequest:
     """What the model is asked, within the budget. Raises: HookError."""
     agent, choice = step.agent, "auto"
-    instructions = _with_note(agent.instructions, step.ending)
+    instructions = _with_notes(agent.instructions, step.notes)
     budget_tokens -= text_tokens(json.dumps([_schema(tool) for tool in agent.tools]))
     messages = build_context(instructions, history, step.running, budget_tokens)
     if agent.prepare_step is not None:
         spoken = messages[len(system_messages(instructions)) :]
         agent, choice, spoken = _changed(agent, await _prepare(step, spoken), spoken)
-        messages = system_messages(_with_note(agent.instructions, step.ending)) + spoken
+        messages = system_messages(_with_notes(agent.instructions, step.notes)) + spoken
     step.offered = agent.tools
     schemas = [_schema(tool) for tool in agent.tools]
     return ModelRequest(agent.model, messages, schemas, "none" if step.last else choice, agent.options)
@@ -104,13 +104,13 @@ def _error(agent: Agent, what: str) -> HookError:
     return HookError(f"The prepare_step of agent {agent.name!r} {preview(mend_text(what))}")
 
 
-def _with_note(instructions: str | Sequence[str], ending: Ending | None) -> list[str]:
-    """With a word to the model why it must end. Not as a message of its own: some take a single one, and only in front."""
+def _with_notes(instructions: str | Sequence[str], notes: Sequence[str]) -> list[str]:
+    """With words to the model about this call. Not as a message of its own: some take a single one, and only in front."""
     texts = [instructions] if isinstance(instructions, str) else list(instructions)
-    if ending is None:
+    if not notes:
         return texts
     *first, last = texts or [""]
-    return [*first, f"{last}\n\n{ending.note}".strip()]
+    return [*first, "\n\n".join([last, *notes]).strip()]
 
 
 def _schema(tool: Tool) -> dict[str, Any]:

@@ -17,8 +17,9 @@ from temporalio import activity
 from activities.calling import model_request
 from activities.failures import translated
 from activities.lease import Lease, interrupted, until_stopped
-from activities.ports import Catalog, ChatModel, EventLog, Store
+from activities.ports import Catalog, ChatModel, EventLog, Store, ToolServers
 from activities.rows import answer_row, held, joined_changes, prompt_row
+from activities.servers import NoServers, ServedTools
 from activities.step import Step
 from activities.streaming import AnswerStream
 from domain import ids
@@ -51,12 +52,14 @@ class ModelActivities:
         catalog: Catalog,
         *,
         budget_tokens: int,
+        servers: ToolServers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._events = events
         self._answers = AnswerStream(store, events, model, clock)
         self._catalog = catalog
+        self._served = ServedTools(servers or NoServers(), events)
         self._budget = budget_tokens
         self._clock = clock
 
@@ -119,7 +122,9 @@ class ModelActivities:
     async def _answer(self, step: Step) -> StepResult:
         row = await self._claim(step)
         if not row.final:
-            step.see(await self._running(step), row.created_at, self._clock())
+            running = await self._running(step)
+            await self._served.equip(step, running)
+            step.see(running, row.created_at, self._clock())
             row = await self._save(step, await self._ask(step))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
@@ -214,7 +219,8 @@ class ModelActivities:
                 "raw": completion.raw,
                 "result": result.model_dump(mode="json"),
                 "updated_at": self._clock(),
-            },
+            }
+            | step.served(completion.tool_calls),
         )
         if row is None or not row.final:
             raise SupersededError("a later attempt of this step holds its row")

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from domain.agent import Agent
 from domain.events import Event, EventKind
 from domain.listing import ALL_THREADS, ThreadFilter
+from domain.mcp import McpServer, ServerResult, ServerTool
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, TextDelta
 
@@ -15,7 +16,7 @@ from domain.model import Completion, ModelRequest, TextDelta
 class Store(Protocol):
     """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse.
 
-    Only `get` gives rows whole; all others leave out `raw`, the provider's object.
+    Only `get` gives rows whole; all others leave out `raw`, the provider's object, and `mcp`.
     """
 
     async def insert(self, messages: Sequence[Message]) -> None:
@@ -104,6 +105,20 @@ class Catalog(Protocol):
         """Raises: UnknownAgentError if there is none of that name."""
 
     def names(self) -> list[str]: ...
+
+
+class ToolServers(Protocol):
+    """Servers that speak the Model Context Protocol."""
+
+    async def tools(self, server: McpServer) -> list[ServerTool]:
+        """What the server offers now. Raises: ServerAwayError if it cannot be asked, or does not answer in time."""
+
+    async def call(self, server: McpServer, tool: str, arguments: dict[str, Any]) -> ServerResult:
+        """What the tool gives; takes as long as it takes, and is given up by cancelling it.
+
+        Raises: ServerAwayError if nothing has happened; ServerLostError if something may have; ToolFailedError with the
+        server's own words if it refuses.
+        """
 
 
 class Webhooks(Protocol):

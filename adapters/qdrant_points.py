@@ -25,9 +25,9 @@ OF_CONTEXT = (
     *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),
     *("call_id", "name", "author", "agent", "parts", "replaced_by"),
 )
-NOT_LISTED = ("raw",)  # the provider's object is large, and rarely wanted
+NOT_LISTED = ("raw", "mcp")  # large, and rarely wanted
 Fields = Literal["all", "listed", "context"]  # of a payload: without NOT_LISTED, only OF_CONTEXT
-KEPT_AS_TEXT = ("raw", "result", "metadata", "parts", "options", "reply_to", "delivery")
+KEPT_AS_TEXT = ("raw", "mcp", "result", "metadata", "parts", "options", "reply_to", "delivery")
 TIMES = ("created_at", "updated_at")
 TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row
 

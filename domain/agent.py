@@ -84,10 +84,13 @@ class Agent:
         return next((tool for tool in self.tools if tool.name == name), None)
 
     def only(self, names: Sequence[str]) -> tuple[Tool, ...]:
-        """The tools of these names, in the agent's order. Raises: ValueError for a name that is none of them."""
-        known = [tool.name for tool in self.tools]
+        """The tools of these names, in the agent's order. Raises: ValueError for a name that is none of them.
+
+        A name that begins with a server's is no error: the server may be away, or have taken the tool off its list.
+        """
+        known, served = [tool.name for tool in self.tools], tuple(f"{server.name}_" for server in self.mcp)
         for name in names:
-            if name not in known:
+            if name not in known and not name.startswith(served):
                 raise ValueError(
                     f"agent {self.name!r} has no tool {name!r}; its tools are: {', '.join(known) or 'none'}"
                 )

@@ -21,6 +21,7 @@ EventKind = Literal[
     "model.retrying",  # data: message_id, attempt, error, retry_in_s
     "tool.started",  # data: message_id, call_id, tool, turn
     "tool.finished",  # data: message_id, call_id, tool, turn, status
+    "server.away",  # data: turn, server, error: a turn began without the tools of this MCP server
     "turn.finished",  # data: turn, prompt_id, status, message_id, error
     "prompt.refused",  # data: prompt_id, error
 ]

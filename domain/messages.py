@@ -85,6 +85,7 @@ class Message(BaseModel):
     reply_to: dict[str, Any] | None = None  # of a prompt, see domain.prompts.ReplyTo
     delivery: dict[str, Any] | None = None  # what became of that: {status, attempts, error, at, reopened_by?}
     metadata: dict[str, Any] = Field(default_factory=dict)
+    mcp: dict[str, Any] | None = None  # of an answer: what MCP servers offered it, see domain.mcp.Listing
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same
     created_at: float = 0.0  # seconds since 1970

@@ -18,7 +18,7 @@ from domain.messages import Message, Page, ThreadRecord
 from domain.prompts import MAX_NAME
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
-HIDDEN = {"raw", "result", "digest", "attempt"}  # the provider's object and our own bookkeeping
+HIDDEN = {"raw", "mcp", "result", "digest", "attempt"}  # the provider's object and our own bookkeeping
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to give at the most.")]
 Cursor = Annotated[str | None, Query(description="The `next` of the page before.", max_length=20_000)]

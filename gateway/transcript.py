@@ -64,8 +64,17 @@ class Transcript:
                 self._message = None
                 words = retry_words(attempt_of(data["attempt"]) + 1, data["retry_in_s"], data["error"])
                 self.note(f"the model cannot answer now: {words}")
+            case _:
+                self._tell(event)
+
+    def _tell(self, event: Event) -> None:
+        """What happens beside the text of an answer."""
+        data = event.data
+        match event.kind:
             case "tool.started":
                 self.note(f"· {data['tool']} …")
+            case "server.away":
+                self.note(f"without the tools of {data['server']}: {data['error']}")
             case "turn.finished":
                 self.ended(data["status"], data.get("error"))
             case "prompt.refused":
