@@ -30,7 +30,11 @@ MAX_PAGES = 50  # of a list
 IDLE_S = 900.0  # so long is a connection kept that nobody uses
 END_S = 10.0  # for a connection to end
 PROBE_S = 5.0  # for a server to answer that did not answer a call in time
-TERMINATED = "Session terminated"  # the server does not know our session any more, and has done nothing
+# What the official client says in the place of a server:
+TERMINATED = "Session terminated"  # it does not know our session any more, and has done nothing
+CLOSED = "Connection closed"
+BROKEN = "SSE stream"  # the answer's stream broke off
+ERROR_PAGE = "Server returned an error response"
 US = Implementation(name="everthread", version="0.1.0")
 NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout)
 
@@ -124,7 +128,9 @@ class Connection:
         if error.code == INVALID_REQUEST and error.message == TERMINATED:
             self._gone.set()
             return ServerAwayError("it has forgotten the session")
-        if error.code != CONNECTION_CLOSED:
+        if error.message.startswith(BROKEN) or (error.message == ERROR_PAGE and (self._refused or 0) >= 500):
+            return ServerLostError(self._said(error))  # of this call alone
+        if error.code != CONNECTION_CLOSED or error.message != CLOSED:  # servers use that code for errors of their own
             return ToolFailedError(self._said(error))
         alone = self._calls == 1
         self._gone.set()
@@ -176,7 +182,7 @@ class Connection:
             return f"it did not answer within {self.server.connect_timeout_s:g} s"
         for cause in _causes(self._error):
             if isinstance(cause, MCPError):
-                return self._words() if cause.code == CONNECTION_CLOSED else self._said(cause)
+                return self._words() if cause.message == CLOSED else self._said(cause)
         return self._reason()
 
     @asynccontextmanager

@@ -85,7 +85,8 @@ class McpServers:
                     raise
             except ServerLostError as error:
                 log.warning("server.lost", server=server.name, tool=tool, error=str(error))
-                await self._drop(link, connection)
+                if connection.over:
+                    await self._drop(link, connection)
                 raise
         raise AssertionError
 

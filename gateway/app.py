@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from activities.ports import Store
 from domain.errors import InputRefusedError
@@ -26,10 +27,14 @@ Equal = Annotated[str | None, Query(description="Only threads that have exactly 
 Health = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def make_app(store: Store, health: Health, version: str) -> FastAPI:
-    """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does."""
+def make_app(store: Store, health: Health, version: str, doors: Sequence[BaseRoute] = ()) -> FastAPI:
+    """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
+
+    `doors` are further routes, for which the same is refused.
+    """
     app = FastAPI(title="Everthread", version=version, docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_refuse_foreigners)
+    app.router.routes += doors
     app.add_exception_handler(InputRefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)
@@ -98,7 +103,7 @@ async def _invalid(_: Request, error: Exception) -> Response:
 
 async def _http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    known = "The routes are /api/health, /api/threads and /api/threads/{thread}/messages."
+    known = "The routes are /api/health, /api/threads, /api/threads/{thread}/messages and /mcp."
     detail = known if error.detail == "Not Found" else error.detail
     return _problem(error.status_code, "Not found" if error.status_code == 404 else "Error", detail)
 
