@@ -59,7 +59,7 @@ class ModelActivities:
         self._events = events
         self._answers = AnswerStream(store, events, model, clock)
         self._catalog = catalog
-        self._served = ServedTools(servers or NoServers(), events)
+        self._served = ServedTools(store, events, servers or NoServers())
         self._budget = budget_tokens
         self._clock = clock
 

@@ -13,12 +13,14 @@ from typing import Any
 
 import structlog
 
-from activities.ports import EventLog, ToolServers
+from activities.ports import EventLog, Store, ToolServers
 from activities.step import Step
+from domain import ids
 from domain.agent import Agent, Tool
 from domain.errors import ServerAwayError, ServerLostError, ToolFailedError
 from domain.mcp import ListedTool, Listing, McpServer, ServerResult, ServerTool, listed
 from domain.messages import Message, mend_text, preview
+from domain.steps import ToolRequest
 
 REASON_CHARS = 300
 
@@ -38,9 +40,10 @@ class NoServers:
 class ServedTools:
     """What agents have of their servers, over the ports it is given."""
 
-    def __init__(self, servers: ToolServers, events: EventLog) -> None:
-        self._servers = servers
+    def __init__(self, store: Store, events: EventLog, servers: ToolServers) -> None:
+        self._store = store
         self._events = events
+        self._servers = servers
 
     async def equip(self, step: Step, running: Sequence[Message]) -> None:
         """Give the step's agent its servers' tools: those that the turn was offered, else those that they offer now.
@@ -57,10 +60,14 @@ class ServedTools:
         tools = [self._tool(agent, tool) for tool in step.listing.tools]
         step.agent = replace(agent, tools=(*agent.tools, *tools))
 
-    def recorded(self, agent: Agent, answer: Message, name: str) -> Tool | None:
+    async def recorded(self, agent: Agent, request: ToolRequest) -> Tool | None:
         """The tool as it was offered to the answer that called it; None if it is none of a server's."""
-        tool = Listing.model_validate(answer.mcp).tool(name) if answer.mcp else None
-        return self._tool(agent, tool) if tool else None
+        if not agent.mcp and agent.tool(request.call.tool) is not None:
+            return None
+        place = {"branch": request.branch, "step": request.step}
+        answers = await self._store.get([ids.message_id(request.thread, request.prompt_id, "answer", **place)])
+        tools = (Listing.model_validate(row.mcp).tool(request.call.tool) for row in answers if row.mcp)
+        return next((self._tool(agent, tool) for tool in tools if tool), None)
 
     async def _list(self, step: Step, agent: Agent) -> Listing:
         answers = await asyncio.gather(*(self._ask(server) for server in agent.mcp))

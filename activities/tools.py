@@ -26,7 +26,7 @@ from activities.servers import NoServers, ServedTools
 from domain import ids
 from domain.agent import Tool
 from domain.errors import NotVisibleYetError, SupersededError, ToolFailedError
-from domain.messages import Message, mend_text
+from domain.messages import Message, ToolCall, mend_text
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
 
 MAX_TRIES = 3  # of a tool that may be repeated
@@ -50,7 +50,7 @@ class ToolActivities:
         self._store = store
         self._events = events
         self._catalog = catalog
-        self._served = ServedTools(servers or NoServers(), events)
+        self._served = ServedTools(store, events, servers or NoServers())
         self._clock = clock
 
     @activity.defn(name="run_tool")
@@ -68,12 +68,12 @@ class ToolActivities:
 
     async def _run(self, request: ToolRequest, lease: Lease) -> ToolResult:
         attempt = fence(request.epoch, request.step, activity.info().attempt)
-        answer = await self._answer(request)  # before the row that says that the call has begun
+        arguments = await self._arguments(request)  # before the row that says that the call has begun
         row, begun_before = await self._claim(request, attempt)
         if not row.final:
             await self._publish(request, "tool.started", row)
             lease.check()
-            text, failed = await self._outcome(request, answer, begun_before)
+            text, failed = await self._outcome(request, arguments, begun_before)
             lease.check()
             row = await self._save(request, row.id, attempt, text, "failed" if failed else "complete")
         return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
@@ -88,10 +88,10 @@ class ToolActivities:
         row = held(await self._store.amend(row_id, attempt, {"updated_at": self._clock()}), attempt)
         return row, bool(before) or found.attempt != attempt
 
-    async def _outcome(self, request: ToolRequest, answer: Message, begun_before: bool) -> tuple[str, bool]:
+    async def _outcome(self, request: ToolRequest, arguments: str, begun_before: bool) -> tuple[str, bool]:
         """What the model reads, and whether it is a failure."""
         agent = self._catalog.agent(request.agent)
-        tool = self._served.recorded(agent, answer, request.call.tool) or agent.tool(request.call.tool)
+        tool = await self._served.recorded(agent, request) or agent.tool(request.call.tool)
         if tool is None:
             known = ", ".join(t.name for t in agent.tools) or "none"
             return f"There is no tool {request.call.tool!r}. The tools are: {known}.", True
@@ -101,14 +101,15 @@ class ToolActivities:
             return "The outcome is unknown: the worker was lost while the tool ran. It was not repeated.", True
         if begun_before and activity.info().attempt > MAX_TRIES:
             return f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost.", True
-        return await self._call(tool, answer.tool_calls[request.index].arguments)
+        return await self._call(tool, arguments)
 
-    async def _answer(self, request: ToolRequest) -> Message:
-        """The answer that planned the call. Raises: NotVisibleYetError if it does not show."""
+    async def _arguments(self, request: ToolRequest) -> str:
+        """The JSON text the model wrote. Raises: NotVisibleYetError if the answer that planned it does not show."""
         answer = ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
         for row in await self._store.get([answer]):
-            if request.index < len(row.tool_calls):
-                return row
+            calls: list[ToolCall] = row.tool_calls
+            if request.index < len(calls):
+                return calls[request.index].arguments
         raise NotVisibleYetError(f"the answer that planned call {request.call.call_id} does not show yet")
 
     async def _call(self, tool: Tool, arguments: str) -> tuple[str, bool]:

@@ -55,9 +55,10 @@ class McpDoor:
                 stateless_http=True,
                 transport_security=security(enable_dns_rebinding_protection=False),
             )
-        except BaseException as error:
+        except Exception as error:  # noqa: BLE001 - whatever stops it is told to who asks
+            self._open = None  # the next request tries again
             opened.set_exception(error)
-            raise
+            return
         async with server.session_manager.run():
             opened.set_result(app)
             await self._end.wait()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,8 +111,7 @@ class Desk:
             if agent is not None:
                 self._catalog.agent(agent)
             wanted = read_prompt({"id": prompt_id, "content": prompt, "agent": agent, "must_exist": thread is not None})
-            # Of the prompt's id, so that a call that is repeated after a loss goes to the same thread.
-            thread = read_thread_id(thread if thread is not None else f"{DOOR}-{uuid.uuid5(NAMESPACE, prompt_id)}")
+            thread = read_thread_id(thread if thread is not None else _thread_of(prompt_id, prompt, agent))
             start = ThreadStart(agent=agent, owner=self._owner, metadata={"door": DOOR})
             await self._threads.submit(thread, wanted, start)
         return _answer(thread, prompt_id, await self._end(context, thread, prompt_id, timeout_s))
@@ -170,6 +170,11 @@ def in_words() -> Iterator[None]:
         yield
     except EverthreadError as error:
         raise ToolError(str(error)) from error
+
+
+def _thread_of(*call: str | None) -> str:
+    """The same for the same call, so that one that is repeated after a loss goes to the same thread."""
+    return f"{DOOR}-{uuid.uuid5(NAMESPACE, json.dumps(call))}"
 
 
 def _answer(thread: str, prompt_id: str, report: TurnReport | None) -> Answer:

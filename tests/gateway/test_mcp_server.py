@@ -94,10 +94,10 @@ async def look_round(system: System, client: Client) -> None:
     assert (record.owner, record.metadata, record.agent) == ("local", {"door": "mcp"}, "poet")
 
 
-async def test_an_answer_that_takes_longer_can_be_waited_for_again(system: System, url: str) -> None:
+async def test_an_answer_that_takes_longer_can_be_waited_for_again(system: System, url: str, thread: str) -> None:
     system.model.script(Reply(tool_calls=[ToolCall(name="hold")]), Reply(after_tool=True, text="At last."))
     async with Client(url) as client:
-        asked = {"prompt": "Wait!", "agent": "helper", "prompt_id": "mine"}
+        asked = {"prompt": "Wait!", "agent": "helper", "prompt_id": thread}
         first = await given(client, "ask_agent", **asked, timeout_s=0.2)
         assert (first["status"], first["text"]) == ("running", "")
         assert first["thread"] in first["hint"]
@@ -105,6 +105,22 @@ async def test_an_answer_that_takes_longer_can_be_waited_for_again(system: Syste
         again = await given(client, "ask_agent", **asked)
         assert (again["thread"], again["status"], again["text"]) == (first["thread"], "answered", "At last.")
         assert [name for name, _ in system.bench.ran] == ["hold"]
+
+
+async def test_an_agent_works_on_when_the_call_is_given_up(system: System, url: str, thread: str) -> None:
+    system.model.script(Reply(tool_calls=[ToolCall(name="hold")]), Reply(after_tool=True, text="All the same."))
+    async with Client(url) as client:
+        asking = asyncio.create_task(given(client, "ask_agent", prompt="Go!", agent="helper", prompt_id=thread))
+
+        async def holds() -> bool:
+            return bool(system.bench.ran)
+
+        await system.until(holds)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        system.bench.release()
+        answer = await given(client, "ask_agent", prompt="Go!", agent="helper", prompt_id=thread)
+        assert (answer["status"], answer["text"]) == ("answered", "All the same.")
 
 
 async def test_many_ask_at_once(system: System, url: str) -> None:
@@ -126,8 +142,10 @@ async def test_what_cannot_be_done_is_said_in_words(system: System, url: str) ->
         assert "cursor" in await refused(
             client, "read_thread", thread=(await given(client, "ask_agent", prompt="Hi"))["thread"], cursor="x"
         )
-        await given(client, "ask_agent", prompt="one", prompt_id="taken")
-        assert "taken" in await refused(client, "ask_agent", prompt="another", prompt_id="taken")
+        known = await given(client, "ask_agent", prompt="one", prompt_id="taken")
+        assert "taken" in await refused(
+            client, "ask_agent", prompt="another", prompt_id="taken", thread=known["thread"]
+        )
 
 
 async def test_a_turn_that_fails_is_a_failed_call(system: System, url: str) -> None:

@@ -237,6 +237,33 @@ async def test_an_interrupt_reaches_a_call(served: System, thread: str, tmp_path
     assert prompt.status == "interrupted"
 
 
+async def test_an_interrupt_reaches_a_server_that_hangs_as_it_lists(served: System, thread: str) -> None:
+    define(served, mcp=(odd("--hang-at", "tools/list", name="slow"),))
+    await served.submit(thread, "Go!", agent="mine", id="a")
+
+    async def began() -> bool:
+        return bool(await served.answers(thread, "a"))
+
+    await served.until(began)
+    await served.threads.interrupt(thread)
+    [prompt] = await served.ended(thread, "a", timeout_s=3)
+    assert prompt.status == "interrupted"
+
+
+async def test_a_turn_made_anew_lists_anew(served: System, thread: str) -> None:
+    define(served, mcp=(odd(tools=["echo"]),), tools=())
+    await served.ask(thread, "Go!", agent="mine", id="a")
+    define(served, mcp=(odd(tools=["pid"]),), tools=())
+    receipt = await served.threads.regenerate(thread, prompt_id="a")
+    await served.ended(thread, receipt.prompt_id)
+
+    async def anew() -> bool:
+        return len(served.model.requests) == 2
+
+    await served.until(anew)
+    assert [offered(served, n) for n in (0, 1)] == [["odd_echo"], ["odd_pid"]]
+
+
 @pytest.mark.parametrize(
     ("call", "words"),
     [
