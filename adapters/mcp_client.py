@@ -52,7 +52,8 @@ class Connection:
     leash: Path
     log_path: Path
     suspect: bool = False  # a call was given up, so the server may hang
-    _calls: int = 0
+    calls: int = 0  # of tools, that are not answered yet
+    _open: int = 0  # of all that was asked
     _used_at: float = field(default_factory=time.monotonic)
     _gone: asyncio.Event = field(default_factory=asyncio.Event)
     _words: Callable[[], str] = lambda: "the connection ended"
@@ -106,11 +107,15 @@ class Connection:
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> ServerResult:
         """Raises: ServerAwayError, ServerLostError, ToolFailedError."""
-        return result_of(await self._ask(lambda client: client.call_tool(tool, arguments)))
+        self.calls += 1
+        try:
+            return result_of(await self._ask(lambda client: client.call_tool(tool, arguments)))
+        finally:
+            self.calls -= 1
 
     async def _ask(self, question: Callable[[Client], Awaitable[T]]) -> T:
         client = await asyncio.shield(self._ready)
-        self._calls += 1
+        self._open += 1
         try:
             return await question(client)
         except asyncio.CancelledError:
@@ -121,7 +126,7 @@ class Connection:
         except (RuntimeError, ValidationError) as error:  # it has answered
             raise ToolFailedError(f"What the server answered cannot be used: {preview(str(error), 500)}") from error
         finally:
-            self._calls -= 1
+            self._open -= 1
             self._used_at = time.monotonic()
 
     async def _explained(self, error: MCPError) -> EverthreadError:
@@ -132,7 +137,7 @@ class Connection:
             return ServerLostError(self._said(error))  # of this call alone
         if error.code != CONNECTION_CLOSED or error.message != CLOSED:  # servers use that code for errors of their own
             return ToolFailedError(self._said(error))
-        alone = self._calls == 1
+        alone = self._open == 1
         self._gone.set()
         await asyncio.wait({self._task}, timeout=END_S)  # then it is known why
         causes = list(_causes(self._error))
@@ -174,7 +179,7 @@ class Connection:
                 async with asyncio.timeout(IDLE_S):
                     await self._gone.wait()
             except TimeoutError:
-                if not self._calls and time.monotonic() - self._used_at >= IDLE_S:
+                if not self._open and time.monotonic() - self._used_at >= IDLE_S:
                     return
 
     def _why_not(self) -> str:
@@ -206,8 +211,9 @@ class Connection:
         # A call may take as long as its own limit says, and be silent until then.
         timeout = httpx2.Timeout(None, connect=self.server.connect_timeout_s)
         hooks = {"response": [self._note]}
+        trust = await asyncio.to_thread(httpx2.create_ssl_context)  # it reads all certificates
         async with (
-            httpx2.AsyncClient(headers=dict(self.secrets), timeout=timeout, event_hooks=hooks) as http,
+            httpx2.AsyncClient(headers=dict(self.secrets), timeout=timeout, event_hooks=hooks, verify=trust) as http,
             streamable_http_client(self.server.url, http_client=http, max_sse_event_size=MAX_MESSAGE_BYTES) as streams,
         ):
             yield streams

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 REFERENCE = "env:"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
+BUSY_S = 2.0  # for a server to list its tools while it works for others: many do one thing at a time
 SLOW = 3.0  # a failure that took a second is followed by so many of peace
 
 log = structlog.get_logger()
@@ -37,6 +38,7 @@ class _Link:
     failures: int = 0
     again_at: float = 0.0
     reason: str = ""
+    listed: list[ServerTool] | None = None  # the last time that it told
 
 
 class McpServers:
@@ -99,10 +101,14 @@ class McpServers:
     async def _list(self, server: McpServer, link: _Link) -> list[ServerTool] | str:
         """What it offers, or why that cannot be told, and then the connection is given up. Raises: ServerAwayError."""
         connection = await self._connected(server, link)
+        busy = link.listed if connection.calls else None
         try:
-            async with asyncio.timeout(server.connect_timeout_s):
-                return await connection.tools()
+            async with asyncio.timeout(BUSY_S if busy is not None else server.connect_timeout_s):
+                link.listed = await connection.tools()
+                return link.listed
         except TimeoutError:
+            if busy is not None:  # as it said before; a call that it does not end has a limit of its own
+                return busy
             reason = f"it did not list its tools within {server.connect_timeout_s:g} s"
         except (ServerAwayError, ServerLostError, ToolFailedError) as error:
             reason = str(error)
@@ -114,9 +120,10 @@ class McpServers:
 
     async def _connected(self, server: McpServer, link: _Link) -> Connection:
         """Raises: ServerAwayError at once if it was away a moment ago."""
-        if link.connection is not None and link.connection.suspect and not await link.connection.answers():
+        held = link.connection
+        if held is not None and held.suspect and not held.calls and not await held.answers():
             log.warning("server.hangs", server=server.name)
-            await self._drop(link, link.connection)
+            await self._drop(link, held)
         if link.connection is None or link.connection.over:
             if self._clock() < link.again_at:
                 raise ServerAwayError(link.reason)

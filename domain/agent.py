@@ -102,6 +102,9 @@ class Agent:
         names = [tool.name for tool in self.tools]
         if len(names) != len(set(names)):
             yield "two tools have the same name"
+        if not all(isinstance(server, McpServer) for server in self.mcp):
+            yield "mcp is a list of McpServer"
+            return
         servers = [server.name for server in self.mcp]
         if len(servers) != len(set(servers)):
             yield "two MCP servers have the same name"

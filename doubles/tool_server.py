@@ -45,6 +45,11 @@ class Tools:
             os._exit(3)
         return None if hang else said("noted")
 
+    def work(self, seconds: float) -> dict[str, Any]:
+        """Do nothing else meanwhile."""
+        time.sleep(seconds)
+        return said("worked")
+
     def fail(self) -> dict[str, Any]:
         return said("The drawer is empty.") | {"isError": True}
 

@@ -214,6 +214,17 @@ async def test_a_server_that_hangs_after_a_call_was_given_up_is_started_again(
     await until_dead(pid)
 
 
+async def test_a_server_that_does_one_thing_at_a_time_is_not_ended_for_being_busy(
+    servers: McpServers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("adapters.mcp_servers.BUSY_S", 0.1)
+    first = await servers.tools(odd())
+    working = asyncio.create_task(servers.call(odd(), "work", {"seconds": 0.4}))
+    await asyncio.sleep(0)
+    assert await servers.tools(odd()) == first
+    assert (await working).text == "worked"
+
+
 async def test_a_message_without_end_ends_the_server(servers: McpServers) -> None:
     with pytest.raises(ServerLostError, match="it sent more than 32 MB in one message"):
         await servers.call(odd(), "flood", {"size": 40_000_000})

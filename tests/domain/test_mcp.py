@@ -129,6 +129,11 @@ def test_two_servers_of_one_name_are_refused() -> None:
         Agent("a", mcp=(SERVER, McpServer("box", url="http://x")))
 
 
+def test_what_is_no_server_is_refused() -> None:
+    with pytest.raises(ValueError, match="mcp is a list of McpServer"):
+        Agent("a", mcp=({"url": "http://x"},))  # type: ignore[arg-type]
+
+
 def test_secrets_are_not_shown() -> None:
     server = McpServer(
         "box", url="http://x", headers={"Authorization": "Bearer tell-nobody", "B": SecretStr("nor-this")}

@@ -157,14 +157,14 @@ async def test_a_tool_that_its_server_takes_away_in_the_turn_fails_in_the_server
 async def test_what_was_listed_is_recorded_with_the_turn_and_not_listed_with_its_rows(
     served: System, thread: str
 ) -> None:
-    define(served, mcp=(odd(tools=["echo", "pid"], approve=["pid"]),))
+    define(served, mcp=(odd(tools=["echo", "pid"], approve=["echo"]),))
     served.model.script(calls(ToolCall(name="odd_pid"), when="Go"), READS, "Hi")
     await served.ask(thread, "Go!", agent="mine", id="a")
     first, second = await served.store.get([row.id for row in await served.answers(thread, "a")])
     assert first.mcp is not None
     assert [(tool["tool"], tool["effect"], tool["approve"]) for tool in first.mcp["tools"]] == [
-        ("echo", "write", False),
-        ("pid", "write", True),
+        ("echo", "write", True),
+        ("pid", "write", False),
     ]
     assert second.mcp == {"whole": False, "tools": [], "away": {}}
     assert {row.mcp for row in await served.answers(thread, "a")} == {None}
