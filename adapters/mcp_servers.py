@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 REFERENCE = "env:"
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 1.0, 60.0
 BUSY_S = 2.0  # for a server to list its tools while it works for others: many do one thing at a time
+MAX_LINKS = 1_000  # that are known without being connected
 SLOW = 3.0  # a failure that took a second is followed by so many of peace
 
 log = structlog.get_logger()
@@ -116,6 +117,9 @@ class McpServers:
         return reason
 
     def _link(self, server: McpServer) -> _Link:
+        if len(self._links) >= MAX_LINKS:  # agents may be made for each tenant, with headers of its own
+            live = {key: link for key, link in self._links.items() if link.connection and not link.connection.over}
+            self._links = live
         return self._links.setdefault(server.connection, _Link())
 
     async def _connected(self, server: McpServer, link: _Link) -> Connection:
