@@ -116,7 +116,7 @@ class ToolServers(Protocol):
     async def call(self, server: McpServer, tool: str, arguments: dict[str, Any]) -> ServerResult:
         """What the tool gives; takes as long as it takes, and is given up by cancelling it.
 
-        Raises: ServerAwayError if nothing has happened; ServerLostError if something may have; ToolFailedError with the
+        Raises: ServerAwayError if nothing has happened; ServerLostError if something may have; ToolError with the
         server's own words if it refuses.
         """
 

@@ -17,7 +17,7 @@ from activities.ports import EventLog, Store, ToolServers
 from activities.step import Step
 from domain import ids
 from domain.agent import Agent, Tool
-from domain.errors import ServerAwayError, ServerLostError, ToolFailedError
+from domain.errors import ServerAwayError, ServerLostError, ToolError
 from domain.mcp import ListedTool, Listing, McpServer, ServerResult, ServerTool, listed
 from domain.messages import Message, mend_text, preview
 from domain.steps import ToolRequest
@@ -98,7 +98,7 @@ class ServedTools:
 
         async def call(**arguments: Any) -> str:
             if server is None:
-                raise ToolFailedError(f"The server of this tool, {tool.server!r}, is no longer there.")
+                raise ToolError(f"The server of this tool, {tool.server!r}, is no longer there.")
             return await self._call(server, tool, arguments)
 
         return Tool(
@@ -112,16 +112,16 @@ class ServedTools:
         )
 
     async def _call(self, server: McpServer, tool: ListedTool, arguments: dict[str, Any]) -> str:
-        """Raises: ToolFailedError in words for the model."""
+        """Raises: ToolError in words for the model."""
         try:
             result = await self._servers.call(server, tool.tool, arguments)
         except ServerAwayError as error:
-            raise ToolFailedError(f"The server of this tool cannot be reached, so nothing was done: {error}") from error
+            raise ToolError(f"The server of this tool cannot be reached, so nothing was done: {error}") from error
         except ServerLostError as error:
             unknown = " The outcome is unknown: it may have happened." if tool.effect == "write" else ""
-            raise ToolFailedError(f"The server of this tool was lost during the call: {error}.{unknown}") from error
+            raise ToolError(f"The server of this tool was lost during the call: {error}.{unknown}") from error
         if result.failed:
-            raise ToolFailedError(result.text or "The tool failed and does not say why.")
+            raise ToolError(result.text or "The tool failed and does not say why.")
         return result.text
 
 

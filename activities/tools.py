@@ -25,7 +25,7 @@ from activities.rows import held, tool_row, tool_row_id
 from activities.servers import NoServers, ServedTools
 from domain import ids
 from domain.agent import Tool
-from domain.errors import NotVisibleYetError, SupersededError, ToolFailedError
+from domain.errors import NotVisibleYetError, SupersededError, ToolError
 from domain.messages import Message, ToolCall, mend_text
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
 
@@ -121,7 +121,7 @@ class ToolActivities:
         try:
             async with limit:
                 return as_text(await self._invoke(tool, values)), False
-        except ToolFailedError as error:
+        except ToolError as error:
             return str(error), True
         except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
             if limit.expired():

@@ -22,7 +22,7 @@ from pydantic import ValidationError
 
 from adapters.mcp_results import result_of
 from adapters.mcp_stdio import MAX_MESSAGE_BYTES, ChildServer
-from domain.errors import EverthreadError, ServerAwayError, ServerLostError, ToolFailedError
+from domain.errors import EverthreadError, ServerAwayError, ServerLostError, ToolError
 from domain.mcp import Effect, McpServer, ServerResult, ServerTool
 from domain.messages import mend_text, preview
 
@@ -93,7 +93,7 @@ class Connection:
         return True
 
     async def tools(self, *, refresh: bool = False) -> list[ServerTool]:
-        """All that it offers. Raises: ServerAwayError, ServerLostError, ToolFailedError."""
+        """All that it offers. Raises: ServerAwayError, ServerLostError, ToolError."""
         found: list[ServerTool] = []
         cursor: str | None = None
         for _ in range(MAX_PAGES):
@@ -106,7 +106,7 @@ class Connection:
         return found
 
     async def call(self, tool: str, arguments: dict[str, Any]) -> ServerResult:
-        """Raises: ServerAwayError, ServerLostError, ToolFailedError."""
+        """Raises: ServerAwayError, ServerLostError, ToolError."""
         self.calls += 1
         try:
             return result_of(await self._ask(lambda client: client.call_tool(tool, arguments)))
@@ -124,7 +124,7 @@ class Connection:
         except MCPError as error:
             raise await self._explained(error) from error
         except (RuntimeError, ValidationError) as error:  # it has answered
-            raise ToolFailedError(f"What the server answered cannot be used: {preview(str(error), 500)}") from error
+            raise ToolError(f"What the server answered cannot be used: {preview(str(error), 500)}") from error
         finally:
             self._open -= 1
             self._used_at = time.monotonic()
@@ -136,7 +136,7 @@ class Connection:
         if error.message.startswith(BROKEN) or (error.message == ERROR_PAGE and (self._refused or 0) >= 500):
             return ServerLostError(self._said(error))  # of this call alone
         if error.code != CONNECTION_CLOSED or error.message != CLOSED:  # servers use that code for errors of their own
-            return ToolFailedError(self._said(error))
+            return ToolError(self._said(error))
         alone = self._open == 1
         self._gone.set()
         await asyncio.wait({self._task}, timeout=END_S)  # then it is known why

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import SecretStr
 
-from domain.errors import ServerAwayError, ServerLostError, ToolFailedError
+from domain.errors import ServerAwayError, ServerLostError, ToolError
 from domain.mcp import McpServer, Secret, ServerResult, ServerTool
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class McpServers:
     async def call(self, server: McpServer, tool: str, arguments: dict[str, Any]) -> ServerResult:
         """What the tool gives; takes as long as it takes.
 
-        Raises: ServerAwayError if nothing has happened; ServerLostError if something may have; ToolFailedError with the
+        Raises: ServerAwayError if nothing has happened; ServerLostError if something may have; ToolError with the
         server's own words if it refuses.
         """
         link = self._link(server)
@@ -111,7 +111,7 @@ class McpServers:
             if busy is not None:  # as it said before; a call that it does not end has a limit of its own
                 return busy
             reason = f"it did not list its tools within {server.connect_timeout_s:g} s"
-        except (ServerAwayError, ServerLostError, ToolFailedError) as error:
+        except (ServerAwayError, ServerLostError, ToolError) as error:
             reason = str(error)
         await self._drop(link, connection)
         return reason

@@ -9,12 +9,12 @@ EverthreadError
 │   └── UnknownPromptError       no prompt of that id waits, runs or has ended on the thread
 ├── UnknownAgentError            no agent of that name in the catalog
 ├── HookError                    the prepare_step of an agent raised, or returned what cannot be used
+├── ToolError                    a tool could not do it; raised by tools, in words that the model reads as they are
 ├── ModelError                   a model call failed
 │   ├── ModelRefusedError        for good: the same call would fail again
 │   │   ├── ContextTooLongError  the model cannot take so much at once
 │   │   └── ImagesRefusedError   the model cannot see images
 │   └── ModelUnavailableError    for now: the same call may succeed later
-├── ToolFailedError              a tool says so itself, in words for the model
 ├── ToolServerError              an MCP server did not do what was asked
 │   ├── ServerAwayError          it cannot be reached, and nothing has happened
 │   └── ServerLostError          it was lost in a call, which may or may not have happened
@@ -68,6 +68,10 @@ class HookError(EverthreadError):
     """The `prepare_step` of an agent raised, or returned what cannot be used; the text names both."""
 
 
+class ToolError(EverthreadError):
+    """A tool could not do what it was asked, and trying again would not help: the model reads the text as it is."""
+
+
 class ModelError(EverthreadError):
     """A model call failed; the text is the provider's own sentence where it gave one."""
 
@@ -93,10 +97,6 @@ class ModelUnavailableError(ModelError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
-
-
-class ToolFailedError(EverthreadError):
-    """A tool says that it failed; the model reads the text as it is."""
 
 
 class ToolServerError(EverthreadError):

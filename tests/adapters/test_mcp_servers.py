@@ -16,7 +16,7 @@ import pytest
 from pydantic import SecretStr
 
 from adapters.mcp_servers import McpServers
-from domain.errors import ServerAwayError, ServerLostError, ToolFailedError
+from domain.errors import ServerAwayError, ServerLostError, ToolError
 from domain.mcp import McpServer, ServerResult
 from runtime import leash
 
@@ -231,9 +231,9 @@ async def test_a_message_without_end_ends_the_server(servers: McpServers) -> Non
 
 
 async def test_what_the_server_refuses_is_told_in_its_words(servers: McpServers) -> None:
-    with pytest.raises(ToolFailedError, match=r"There is no unheard-of\."):
+    with pytest.raises(ToolError, match=r"There is no unheard-of\."):
         await servers.call(odd(), "unheard-of", {})
-    with pytest.raises(ToolFailedError, match="What the server answered cannot be used"):
+    with pytest.raises(ToolError, match="What the server answered cannot be used"):
         await servers.call(odd(), "nonsense", {})
 
 
