@@ -84,17 +84,21 @@ class Agent:
         return next((tool for tool in self.tools if tool.name == name), None)
 
     def only(self, names: Sequence[str]) -> tuple[Tool, ...]:
-        """The tools of these names, in the agent's order. Raises: ValueError for a name that is none of them.
+        """The tools of these names, in the agent's order; what a server may have had is left out if it is not there.
 
-        A name that begins with a server's is no error: the server may be away, or have taken the tool off its list.
+        Raises: ValueError for a name that is none of them.
         """
-        known, served = [tool.name for tool in self.tools], tuple(f"{server.name}_" for server in self.mcp)
+        known = [tool.name for tool in self.tools]
         for name in names:
-            if name not in known and not name.startswith(served):
+            if name not in known and not self.may_be_served(name):
                 raise ValueError(
                     f"agent {self.name!r} has no tool {name!r}; its tools are: {', '.join(known) or 'none'}"
                 )
         return tuple(tool for tool in self.tools if tool.name in names)
+
+    def may_be_served(self, name: str) -> bool:
+        """Whether a tool of this name may be one of its servers', which may be away, or have taken it off their list."""
+        return name.startswith(tuple(f"{server.name}_" for server in self.mcp))
 
     def _problems(self) -> Iterator[str]:
         if not (isinstance(self.instructions, str) or all(isinstance(text, str) for text in self.instructions)):
