@@ -251,10 +251,11 @@ async def test_nothing_is_left_when_the_worker_ends(make: Make, options: tuple[s
     servers = make()
     pid = await pid_of(servers, odd(*options))
     child = int((await servers.call(odd(*options), "child", {})).text)
+    leash_pid = psutil.Process(pid).ppid()
+    assert psutil.Process(leash_pid).ppid() == os.getpid()
     await servers.close()
-    for left in (pid, child):
+    for left in (pid, child, leash_pid):
         await until_dead(left, 1.0)
-    assert not [p for p in psutil.Process().children(recursive=True) if "tool_server.py" in " ".join(p.cmdline())]
 
 
 async def test_what_is_asked_while_it_ends_starts_nothing(servers: McpServers) -> None:
