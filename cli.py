@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import doctor, repair, replay, threads
+from client.commands import doctor, mcp, repair, replay, threads
 from client.commands.console import Console
 from client.threads import Threads
 from runtime import settings, temporal
@@ -53,6 +53,7 @@ def dev(
     raise typer.Exit(main(options))
 
 
+app.command()(mcp.mcp)
 app.command()(repair.repair)
 app.command()(replay.replay)
 app.add_typer(doctor.app, name="doctor")

@@ -122,7 +122,7 @@ def _instructions(step: Step, agent: Agent, forms: Forms) -> list[str]:
     """
     said = agent.instructions
     *first, last = [said] if isinstance(said, str) else list(said) or [""]
-    notes = [step.ending.note] if step.ending is not None else []
+    notes = step.notes
     if agent.output is not None:
         form = forms.form(agent.models[0], agent.output)
         notes += [instruction(agent.output)] if form is None or form.schema is None else []

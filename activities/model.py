@@ -18,9 +18,10 @@ from activities.answering import Answer, Answering
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
-from activities.ports import Catalog, ChatModel, EventLog, Store
+from activities.ports import Catalog, ChatModel, EventLog, Store, ToolServers
 from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
+from activities.servers import NoServers, ServedTools
 from activities.step import Step
 from activities.stopping import STOPPED, last_answer, stops
 from activities.streaming import AnswerStream
@@ -46,6 +47,7 @@ class ModelActivities:
         catalog: Catalog,
         *,
         budget_tokens: int,
+        servers: ToolServers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -54,6 +56,7 @@ class ModelActivities:
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
+        self._served = ServedTools(store, events, servers or NoServers())
         self._clock = clock
 
     @activity.defn(name="call_model")
@@ -122,7 +125,9 @@ class ModelActivities:
     async def _answer(self, step: Step) -> StepResult:
         row = await self._claim(step)
         if not row.final:
-            step.see(await self._running(step), row.created_at, self._clock())
+            running = await self._running(step)
+            await self._served.equip(step, running)
+            step.see(running, row.created_at, self._clock())
             row = await (self._stop(step) if await stops(step) else self._save(step, await self._ask(step)))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
@@ -200,6 +205,7 @@ class ModelActivities:
         changes = _said(completion) | {
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
+        changes |= step.served(completion.tool_calls)
         if answer.value is not None:
             changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:

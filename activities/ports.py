@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from domain.agent import Agent
 from domain.events import Event, EventKind
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
+from domain.mcp import McpServer, ServerResult, ServerTool
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
 from domain.prompts import Prompt, ThreadStart
@@ -18,7 +19,7 @@ from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 class Store(Protocol):
     """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse.
 
-    Only `get` gives rows whole; all others leave out `raw`, the provider's object.
+    Only `get` gives rows whole; all others leave out `raw`, the provider's object, and `mcp`.
     """
 
     async def insert(self, messages: Sequence[Message]) -> None:
@@ -145,6 +146,20 @@ class Agents(Protocol):
 
     async def withdraw(self, thread: str, prompt_id: str) -> ChangeReceipt:
         """Take back a prompt that waits. Raises: UnknownPromptError if it does not."""
+
+
+class ToolServers(Protocol):
+    """Servers that speak the Model Context Protocol."""
+
+    async def tools(self, server: McpServer) -> list[ServerTool]:
+        """What the server offers now. Raises: ServerAwayError if it cannot be asked, or does not answer in time."""
+
+    async def call(self, server: McpServer, tool: str, arguments: dict[str, Any]) -> ServerResult:
+        """What the tool gives; takes as long as it takes, and is given up by cancelling it.
+
+        Raises: ServerAwayError if nothing has happened; ServerLostError if something may have; ToolError with the
+        server's own words if it refuses.
+        """
 
 
 class Webhooks(Protocol):

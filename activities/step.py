@@ -16,6 +16,7 @@ from domain.budgets import Ending, ending
 from domain.errors import InputRefusedError
 from domain.handoffs import options_after
 from domain.hooks import StepInfo
+from domain.mcp import Listing
 from domain.messages import Message, ThreadRecord, ToolCall, preview
 from domain.model import Completion
 from domain.prompts import PromptOptions
@@ -38,6 +39,8 @@ class Step:
     started_at: float = 0.0  # the turn's first model call, seconds since 1970
     ending: Ending | None = None  # why this call is the turn's last, if a limit makes it so
     offered: tuple[Tool, ...] = ()  # to the model in this call
+    listing: Listing | None = None  # what the agent's MCP servers offer the turn
+    listed_now: bool = False  # and no step before this one was told
     joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
     info: StepInfo | None = None  # the call that is being made, for functions of the agent's
     thoughts: bool = True  # of earlier steps go back to the provider
@@ -97,6 +100,19 @@ class Step:
         """No tools are run after this step."""
         first = self.prompt.from_step if self.prompt else 0
         return self.ending is not None or self.request.step + 1 >= min(ids.MAX_STEPS, first + self.agent.max_steps)
+
+    @property
+    def notes(self) -> list[str]:
+        """What the model is told of this call, behind the instructions."""
+        notes = [self.listing.note if self.listing else "", self.ending.note if self.ending else ""]
+        return [note for note in notes if note]
+
+    def served(self, calls: Sequence[ToolCall]) -> dict[str, Any]:
+        """What is recorded with the answer of the tools of servers: all for the steps after it, and what it calls."""
+        if self.listing is None:
+            return {}
+        kept = self.listing if self.listed_now else self.listing.called([call.name for call in calls])
+        return {"mcp": kept.model_dump(mode="json")}
 
     def call_timeout_s(self, now: float) -> float | None:
         """How long the model call may take before it is cut."""

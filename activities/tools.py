@@ -25,9 +25,10 @@ from activities.failures import retry_delay, translated
 from activities.handing import Handoffs
 from activities.invoking import invoke
 from activities.lease import Lease, interrupted
-from activities.ports import Blobs, Catalog, EventLog, Store
+from activities.ports import Blobs, Catalog, EventLog, Store, ToolServers
 from activities.results import READ_RESULT, READER, Outcome, Results, as_text
 from activities.rows import asker_of, held, said_row, tool_row, tool_row_id
+from activities.servers import NoServers, ServedTools
 from activities.speaking import CallLine
 from domain import ids
 from domain.agent import Agent, Tool
@@ -67,6 +68,7 @@ class ToolActivities:
         delegations: Delegations,
         blobs: Blobs | None = None,
         *,
+        servers: ToolServers | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -75,6 +77,7 @@ class ToolActivities:
         self._results = Results(store, blobs)
         self._delegations = delegations
         self._handoffs = Handoffs(store, events, catalog)
+        self._served = ServedTools(store, events, servers or NoServers())
         self._clock = clock
 
     @activity.defn(name="run_tool")
@@ -148,7 +151,8 @@ class ToolActivities:
         """What came of the call, and how many characters of it the model may read."""
         request = call.request
         agent = await self._catalog.agent(request.agent, asker_of(request.thread, call.record))
-        tool = agent.tool(request.call.tool) or (READER if request.call.tool == READ_RESULT else None)
+        tool = await self._served.recorded(agent, request) or agent.tool(request.call.tool)
+        tool = tool or (READER if request.call.tool == READ_RESULT else None)
         if tool is None:
             known = ", ".join(t.name for t in agent.tools) or "none"
             return _failed(f"There is no tool {request.call.tool!r}. The tools are: {known}."), MAX_RESULT_CHARS

@@ -22,7 +22,7 @@ class Gateway:
     """The gateway at a base address, such as http://127.0.0.1:8800."""
 
     def __init__(self, url: str) -> None:
-        self._url = url
+        self.url = url
 
     async def threads(
         self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None = None, limit: int = MOST
@@ -56,11 +56,11 @@ class Gateway:
 
         query = {name: value for name, value in wanted.items() if value is not None}
         try:
-            async with httpx2.AsyncClient(base_url=self._url, trust_env=False, timeout=TIMEOUT_S) as http:
+            async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=TIMEOUT_S) as http:
                 response = await http.get(path, params=query)
         except httpx2.HTTPError as error:
             raise UnavailableError(
-                f"no gateway answers at {self._url}: start it with `make run`, or see EVERTHREAD_HOST and EVERTHREAD_PORT"
+                f"no gateway answers at {self.url}: start it with `make run`, or see EVERTHREAD_HOST and EVERTHREAD_PORT"
             ) from error
         if response.headers.get("content-type") == "application/problem+json" and response.status_code < 500:
             raise InputRefusedError(str(response.json().get("detail")))
@@ -69,6 +69,6 @@ class Gateway:
             return kind.model_validate_json(response.content)
         except (httpx2.HTTPStatusError, ValidationError) as error:
             raise UnavailableError(
-                f"what runs at {self._url} does not answer as our gateway does: {response.status_code}; "
+                f"what runs at {self.url} does not answer as our gateway does: {response.status_code}; "
                 "see EVERTHREAD_HOST and EVERTHREAD_PORT"
             ) from error

@@ -12,6 +12,7 @@ from domain.approvals import ApprovalPolicy
 from domain.delegation import Delegate
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep, Respond
+from domain.mcp import McpServer
 from domain.output import Output, output_of
 from domain.prompts import Mode, PromptOptions
 from domain.routing import Route
@@ -138,6 +139,7 @@ class Agent:
     route: Route | None = None
     handoffs: tuple[str, ...] = ()
     respond: Respond | None = None
+    mcp: tuple[McpServer, ...] = ()  # servers whose tools it has, beside its own
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -162,14 +164,21 @@ class Agent:
         return next((tool for tool in self.tools if tool.name == name), None)
 
     def only(self, names: Sequence[str]) -> tuple[Tool, ...]:
-        """The tools of these names, in the agent's order. Raises: ValueError for a name that is none of them."""
+        """The tools of these names, in the agent's order; what a server may have had is left out if it is not there.
+
+        Raises: ValueError for a name that is none of them.
+        """
         known = [tool.name for tool in self.tools]
         for name in names:
-            if name not in known:
+            if name not in known and not self.may_be_served(name):
                 raise ValueError(
                     f"agent {self.name!r} has no tool {name!r}; its tools are: {', '.join(known) or 'none'}"
                 )
         return tuple(tool for tool in self.tools if tool.name in names)
+
+    def may_be_served(self, name: str) -> bool:
+        """Whether a tool of this name may be one of its servers', which may be away, or have taken it off their list."""
+        return name.startswith(tuple(f"{server.name}_" for server in self.mcp))
 
     def _problems(self) -> Iterator[str]:
         if not (isinstance(self.instructions, str) or all(isinstance(text, str) for text in self.instructions)):
@@ -198,6 +207,12 @@ class Agent:
                 yield f"provider_tools are objects with a type that the provider knows, not {tool!r}"
         if not NAME.fullmatch(self.tool_choice):
             yield f"tool_choice is one of {', '.join(CHOICES)} or a tool's name, not {self.tool_choice!r}"
+        if not all(isinstance(server, McpServer) for server in self.mcp):
+            yield "mcp is a list of McpServer"
+            return
+        servers = [server.name for server in self.mcp]
+        if len(servers) != len(set(servers)):
+            yield "two MCP servers have the same name"
 
     def _limit_problems(self) -> Iterator[str]:
         yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)

@@ -23,6 +23,9 @@ EverthreadError
 │   ├── OutputInvalidError       the answer is not what it was to be, also after a second try
 │   └── ModelUnavailableError    for now: the same call may succeed later
 ├── NotAnsweredError             a turn that was waited for ended without an answer
+├── ToolServerError              an MCP server did not do what was asked
+│   ├── ServerAwayError          it cannot be reached, and nothing has happened
+│   └── ServerLostError          it was lost in a call, which may or may not have happened
 ├── DeliveryError                a reply did not reach its address
 │   ├── DeliveryRefusedError     for good: no further try will do
 │   └── DeliveryFailedError      for now: a later try may do
@@ -138,6 +141,18 @@ class NotAnsweredError(EverthreadError):
     def __init__(self, message: str, status: str = "failed") -> None:
         super().__init__(message)
         self.status = status
+
+
+class ToolServerError(EverthreadError):
+    """An MCP server did not do what was asked; the text says why, in words for the model."""
+
+
+class ServerAwayError(ToolServerError):
+    """The server cannot be reached: nothing has happened."""
+
+
+class ServerLostError(ToolServerError):
+    """The server was lost in a call: it may or may not have happened."""
 
 
 class DeliveryError(EverthreadError):

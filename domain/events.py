@@ -31,6 +31,7 @@ EventKind = Literal[
     "operator.changed",  # data: operator (None: it is the agent's again), before
     "agent.asked",  # data: message_id, call_id, tool, turn, agent, child (thread), prompt_id (there)
     "tool.finished",  # data: message_id, call_id, tool, turn, status
+    "server.away",  # data: turn, server, error: a turn began without the tools of this MCP server
     "turn.finished",  # data: turn, prompt_id, status, message_id, error
     "prompt.refused",  # data: prompt_id, error
 ]

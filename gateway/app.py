@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -10,6 +10,7 @@ from fastapi import FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
+from starlette.routing import BaseRoute
 
 from activities.ports import Blobs, Store
 from client.threads import Threads
@@ -29,15 +30,27 @@ ROUTES = (
     "/api/threads/{thread}/messages/{message_id}/result",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
+    "/mcp",
 )
 Equal = Annotated[str | None, Query(description="Only threads that have exactly this.", max_length=MAX_NAME)]
 Health = Callable[[], Awaitable[dict[str, Any]]]
 
 
-def make_app(store: Store, threads: Threads, health: Health, version: str, blobs: Blobs | None = None) -> FastAPI:
-    """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does."""
+def make_app(
+    store: Store,
+    threads: Threads,
+    health: Health,
+    version: str,
+    blobs: Blobs | None = None,
+    doors: Sequence[BaseRoute] = (),
+) -> FastAPI:
+    """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
+
+    `doors` are further routes, for which the same is refused.
+    """
     app = FastAPI(title="Everthread", version=version, docs_url=None, redoc_url=None, openapi_url=None)
     app.middleware("http")(_refuse_foreigners)
+    app.router.routes += doors
     app.add_exception_handler(InputRefusedError, _refused)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http_error)

@@ -112,11 +112,13 @@ class Transcript:
 
 
 def _line_of(event: Event) -> str | None:
-    """Of what happens beside the text: which tool runs, and who answers."""
+    """Of what happens beside the text: which tool runs, whose are missing, and who answers."""
     data = event.data
     match event.kind:
         case "tool.started":
             return f"· {data['tool']} …"
+        case "server.away":
+            return f"without the tools of {data['server']}: {data['error']}"
         case "agent.asked":
             return f"· {data['agent']} is asked on {data['child']} …"
         case "agent.changed":

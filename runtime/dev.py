@@ -30,6 +30,7 @@ from domain.prompts import ThreadStart, read_thread_id
 from gateway.app import make_app
 from gateway.chat import Chat
 from gateway.filter import run_filter, standard_input
+from gateway.mcp_door import McpDoor
 from runtime import banner, local, logs, wiring
 from runtime.children import ChildError
 from runtime.folder import FolderBusyError
@@ -101,10 +102,14 @@ async def _run(options: Options, settings: Settings) -> None:
         store = await stack.enter_async_context(wiring.open_store(settings))
         webhooks = await stack.enter_async_context(wiring.open_webhooks(settings))
         blobs = wiring.open_blobs(settings)
-        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs)
+        servers = await stack.enter_async_context(wiring.open_servers(settings))
+        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
-        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs)
+        reader = ThreadReader(store, ports.events)
+        door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
+        stack.push_async_callback(door.close)
+        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs, [door.route])
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:

@@ -1,10 +1,11 @@
 """Runs a command that cannot outlive the process that started it, even if that one gets kill -9.
 
-    python -m runtime.leash [--grace 5] [--report FD] -- COMMAND [ARGUMENT …]
+    python -m runtime.leash [--grace 5] [--report FD] [--rope FD] -- COMMAND [ARGUMENT …]
 
 Standard input is the leash: a pipe whose other end only the parent holds, so that the end of the parent, whatever its cause,
 is the end of the input. Then, or at SIGTERM, the command and all it started get SIGTERM, and SIGKILL after the grace. The
 parent may write another number of seconds before it lets go. What leaves the command's session (setsid) is not held.
+With `--rope` an inherited file is the leash instead, and standard input is the command's.
 
 Exits with the status of the command, 128 + n if signal n ended it. Standard library only, and quick to start.
 """
@@ -30,10 +31,11 @@ _INPUT = 0
 
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _read(arguments)
-    leash = _Leash(options.grace)
+    leash = _Leash(options.grace, options.rope)
     try:
         # Its own session: Ctrl-C in the terminal does not reach it, and one signal reaches all of it.
-        process = subprocess.Popen(options.command, stdin=subprocess.DEVNULL, start_new_session=True)
+        given = subprocess.DEVNULL if options.rope == _INPUT else None
+        process = subprocess.Popen(options.command, stdin=given, start_new_session=True)
     except OSError as error:
         sys.stderr.write(f"{options.command[0]}: {error.strerror}\n")
         return CANNOT_START
@@ -60,8 +62,9 @@ def end_group(process: subprocess.Popen[bytes], grace_s: float) -> None:
 
 
 class _Leash:
-    def __init__(self, grace_s: float) -> None:
+    def __init__(self, grace_s: float, rope: int) -> None:
         self.grace_s = grace_s
+        self._rope = rope
         self._let_go = False
         self._wake, wake = os.pipe()
         os.set_blocking(wake, False)
@@ -74,14 +77,14 @@ class _Leash:
     def hold(self, process: subprocess.Popen[bytes]) -> None:
         """Until the command has ended, the parent has, or SIGTERM comes."""
         while process.poll() is None and not self._let_go:
-            ready, _, _ = select.select([_INPUT, self._wake], [], [])
+            ready, _, _ = select.select([self._rope, self._wake], [], [])
             if self._wake in ready:
                 os.read(self._wake, 4096)
-            if _INPUT in ready:
+            if self._rope in ready:
                 self._listen()
 
     def _listen(self) -> None:
-        said = os.read(_INPUT, 4096)
+        said = os.read(self._rope, 4096)
         self._let_go = self._let_go or not said
         with suppress(ValueError):
             self.grace_s = float(said)
@@ -94,6 +97,7 @@ def _read(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="runtime.leash", description="Run a command that ends with its parent.")
     parser.add_argument("--grace", type=float, default=GRACE_S, help="seconds between SIGTERM and SIGKILL")
     parser.add_argument("--report", type=int, metavar="FD", help="an inherited file to write the command's pid to")
+    parser.add_argument("--rope", type=int, metavar="FD", default=_INPUT, help="an inherited file that is the leash")
     parser.add_argument("command", nargs="+")
     return parser.parse_args(arguments)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
 PROVIDERS_FORM = '{"groq": {"base_url": "https://…/v1", "api_key": "…"}}'
@@ -100,6 +100,15 @@ def load() -> Settings:
         raise SettingsError(f"EVERTHREAD_PROVIDERS is no JSON such as {PROVIDERS_FORM} (see .env.example)") from None
     except ValidationError as error:
         raise SettingsError("; ".join(map(_sentence, error.errors(include_url=False)))) from None
+
+
+def variable(name: str) -> str | None:
+    """What the environment, or else the file .env, says under a name that is no setting's; None if it says nothing."""
+    sources = (
+        EnvSettingsSource(Settings, case_sensitive=True),
+        DotEnvSettingsSource(Settings, env_file=".env", case_sensitive=True),
+    )
+    return next((value for source in sources if (value := source.env_vars.get(name))), None)
 
 
 def webhook_key(secret: SecretStr | None) -> bytes | None:

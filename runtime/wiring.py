@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import structlog
@@ -28,11 +29,13 @@ from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, Webhooks
+from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, ToolServers, Webhooks
 from activities.reopening import ReopeningActivities
+from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
 from adapters.blobs import FolderBlobs
+from adapters.mcp_servers import McpServers
 from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
@@ -43,10 +46,10 @@ from catalog.live import LiveCatalog, discover
 from client.threads import Threads
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
-from runtime import temporal
+from runtime import leash, temporal
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
-from runtime.settings import Settings, webhook_key
+from runtime.settings import Settings, variable, webhook_key
 from workflows import attributes
 from workflows.thread import AgentThread
 
@@ -76,6 +79,7 @@ class Ports:
     context_tokens: int
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
+    servers: ToolServers = field(default_factory=NoServers)
 
 
 def make_worker(
@@ -88,10 +92,17 @@ def make_worker(
     **options: Any,
 ) -> Worker:
     """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker."""
-    model = ModelActivities(ports.store, ports.events, ports.model, ports.catalog, budget_tokens=ports.context_tokens)
+    model = ModelActivities(
+        ports.store,
+        ports.events,
+        ports.model,
+        ports.catalog,
+        budget_tokens=ports.context_tokens,
+        servers=ports.servers,
+    )
     agents = Threads(client, task_queue, ports.catalog.default)
     delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=max_activities)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs)
+    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs, servers=ports.servers)
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
@@ -185,7 +196,8 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         store = await stack.enter_async_context(open_store(settings))
         webhooks = await stack.enter_async_context(open_webhooks(settings))
         blobs = open_blobs(settings)
-        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs)
+        servers = await stack.enter_async_context(open_servers(settings))
+        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker
@@ -236,6 +248,16 @@ async def open_webhooks(settings: Settings) -> AsyncIterator[Webhooks]:
         yield webhooks
     finally:
         await webhooks.close()
+
+
+@asynccontextmanager
+async def open_servers(settings: Settings) -> AsyncIterator[McpServers]:
+    """The MCP servers of agents; each is started or connected to when an agent needs it, and has ended after this."""
+    servers = McpServers(leash=Path(leash.__file__), logs=settings.data_dir / "logs", secret=variable)
+    try:
+        yield servers
+    finally:
+        await servers.close()
 
 
 def describe_store(settings: Settings) -> str:

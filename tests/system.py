@@ -15,7 +15,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
-from activities.ports import ChatModel, Store, Webhooks
+from activities.ports import ChatModel, Store, ToolServers, Webhooks
 from adapters.blobs import FolderBlobs
 from adapters.openai_chat import OpenAIChat
 from adapters.qdrant_edge import EdgeStore
@@ -119,9 +119,12 @@ class System:
         model: ChatModel | None = None,
         store: Store | None = None,
         webhooks: Webhooks | None = None,
+        servers: ToolServers | None = None,
         **options: Any,
     ) -> None:
         ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000, blobs=self.blobs)
+        if servers is not None:
+            ports = replace(ports, servers=servers)
         if webhooks is not None:
             ports = replace(ports, webhooks=webhooks)
         await self._workers.enter_async_context(make_worker(self.client, self.task_queue, ports, **options))

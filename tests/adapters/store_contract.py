@@ -273,6 +273,7 @@ class StoreContract:
             handoff="poet",
             child=Child(thread="sub-1", agent="poet", asked_at=1.123456789, options={"max_seconds": 1.5}),
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
+            mcp={"tools": [{"parameters": {"maximum": 1e300}}]},
             raw={"id": "x"},
             result={"message_id": "m"},
             created_at=1_700_000_000.123456,
@@ -303,13 +304,15 @@ class StoreContract:
         await store.amend(answer.id, 1, {"raw": raw, "status": "complete"})
         assert (await store.get([answer.id]))[0].raw == raw
 
-    async def test_only_asking_for_a_row_itself_gives_the_providers_object(self, store: Store) -> None:
+    async def test_only_asking_for_a_row_itself_gives_what_the_provider_and_the_servers_said(
+        self, store: Store
+    ) -> None:
         """It is large, and no list needs it."""
         thread = new_thread()
-        provided = row(thread, status="complete", raw={"id": "x"}, result={"message_id": "m"})
+        provided = row(thread, status="complete", raw={"id": "x"}, mcp={"a": 1}, result={"message_id": "m"})
         await store.insert([provided])
         listed = (await store.page(thread, cursor=None, limit=9, newest_first=True)).items
-        assert listed == [provided.model_copy(update={"raw": None})]
+        assert listed == [provided.model_copy(update={"raw": None, "mcp": None})]
         [of_context] = await store.history(thread, 9, 9)
         assert (of_context.text, of_context.raw) == (provided.text, None)
         assert await store.amend(provided.id, 1, {}) == listed[0]

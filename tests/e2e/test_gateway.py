@@ -1,4 +1,4 @@
-"""The gateway's three routes over a real system: for reading, for this machine only, and errors in words."""
+"""The gateway's routes for reading, over a real system: for this machine only, and errors in words."""
 
 from __future__ import annotations
 

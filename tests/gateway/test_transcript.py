@@ -127,3 +127,8 @@ def test_an_end_without_an_answer_of_its_own_is_told_if_there_is_something_to_te
 )
 def test_who_answers_is_told(kind: EventKind, data: dict[str, Any], line: str) -> None:
     assert told((kind, data)).text == line
+
+
+def test_a_server_whose_tools_are_missing_is_told_of() -> None:
+    screen = told(("server.away", {"turn": 1, "server": "files", "error": "it ended with status 1"}))
+    assert screen.text == "without the tools of files: it ended with status 1\n"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 from pydantic import SecretStr
 
-from runtime.settings import SettingsError, load, webhook_key
+from runtime.settings import SettingsError, load, variable, webhook_key
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
@@ -25,3 +27,13 @@ def test_a_secret_that_cannot_be_one_stops_the_start_and_is_not_shown(
     with pytest.raises(SettingsError, match="whsec_ and then 24 to 64 random bytes") as caught:
         load()
     assert secret.removeprefix("whsec_") not in str(caught.value)
+
+
+def test_a_variable_that_is_no_setting_is_read_from_the_environment_and_then_from_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / ".env").write_text("A_TOKEN=of the file\nB_TOKEN=of the file\nC_TOKEN=\n", encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("A_TOKEN", "of the environment")
+    names = ("A_TOKEN", "B_TOKEN", "C_TOKEN", "D_TOKEN", "a_token")
+    assert list(map(variable, names)) == ["of the environment", "of the file", None, None, None]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,8 +15,9 @@ from domain.model import ModelRequest
 from doubles.scripted_model import ScriptedModel
 from runtime.model_choice import ModelChoice
 from runtime.settings import Settings
-from runtime.wiring import open_catalog, open_model
+from runtime.wiring import open_catalog, open_model, open_servers
 from tests.adapters.chatting import HELLO, KEY, ask
+from tests.adapters.test_mcp_servers import odd, until_dead
 
 
 @pytest.fixture
@@ -69,3 +72,16 @@ def test_a_tool_that_writes_for_longer_than_a_worker_waits_at_its_end_is_named()
     with capture_logs() as logs:
         open_catalog(Settings())
     assert not [line for line in logs if line["event"] == "tool.outlives_grace"]
+
+
+async def test_servers_get_their_secrets_from_the_environment_and_end_with_the_worker(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("A_TOKEN", "tell nobody")
+    server = odd(env={"TOKEN": "env:A_TOKEN"})
+    async with open_servers(Settings(data_dir=tmp_path)) as servers:
+        seen = json.loads((await servers.call(server, "environment", {})).text)
+        pid = int((await servers.call(server, "pid", {})).text)
+    assert seen["TOKEN"] == "tell nobody"
+    assert (tmp_path / "logs" / "mcp-odd.log").exists()
+    await until_dead(pid, 1.0)
