@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 from domain import ids
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep, Respond
-from domain.output import Output, output_of
+from domain.output import Output, is_plain, output_of
 from domain.prompts import Mode, PromptOptions
 from domain.stopping import Stop, tool_called
 
@@ -128,8 +128,8 @@ class Agent:
         if self.busy_mode not in get_args(Mode):
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
         for tool in self.provider_tools:
-            if tool.get("type") in (None, "function"):
-                yield f"provider_tools are objects with a type that the provider knows, not {tool!r}"
+            if tool.get("type") in (None, "function") or not is_plain(tool):
+                yield f"provider_tools are JSON objects with a type that the provider knows, not {tool!r}"
         if not _are_functions(self.stop):
             yield "stop is a list of conditions, such as [tool_called('pay')]"
         if not NAME.fullmatch(self.tool_choice):
