@@ -90,7 +90,7 @@ class Answering:
             except FormatRefusedError as error:
                 if call.answer_format is None:
                     raise
-                self._forms.refuse(call.model, step.agent.output)
+                self._forms.refuse(call.model, step.agent.output, call.answer_format)
                 log.warning("output.format_refused", message_id=step.answer_id, error=str(error))
 
     def _forget_thoughts(self, step: Step, error: ThoughtsRefusedError) -> None:

@@ -21,12 +21,11 @@ class Forms:
         """None: the model is held to nothing, and only told."""
         return _ladder(output)[self._refused.get(_key(model, output), 0)]
 
-    def refuse(self, model: Any, output: Output) -> None:
-        """The model did not take its form; it gets the next one."""
+    def refuse(self, model: Any, output: Output, form: AnswerFormat) -> None:
+        """The model did not take this form; it gets the next one, also if others hear of it at the same time."""
         if len(self._refused) >= REMEMBERED:
             self._refused.clear()
-        key = _key(model, output)
-        self._refused[key] = min(self._refused.get(key, 0) + 1, len(_ladder(output)) - 1)
+        self._refused[_key(model, output)] = _ladder(output).index(form) + 1
 
 
 def _ladder(output: Output) -> list[AnswerFormat | None]:

@@ -14,10 +14,11 @@ from pydantic_core import SchemaError, from_json
 
 from domain.errors import InputRefusedError, OutputInvalidError
 from domain.messages import describe, preview
-from domain.output import Output, json_in
+from domain.output import Output, json_in, schemas_in
 
 TOLD_PROBLEMS = 5
 REFERENCES, REFERENCES_A_CHAR = 5_000, 20  # followed in one check: a few bytes of a schema may stand for any number
+NO_PATTERNS = "output: patternProperties cannot be used; name the properties, or use additionalProperties"
 
 _left: ContextVar[list[int]] = ContextVar("references_left")
 
@@ -82,7 +83,7 @@ def _problems_of_type(adapter: TypeAdapter[Any], text: str) -> list[str]:
         adapter.validate_json(text)
     except ValidationError as error:
         return [_sentence(e["loc"], e["msg"]) for e in error.errors(include_url=False, include_context=False)]
-    except Exception as error:  # noqa: BLE001 - whatever a user's validator raises
+    except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's validator raises
         return [f"{type(error).__name__}: {error}"]
     return []
 
@@ -135,6 +136,8 @@ def _validator(schema_text: str) -> Any:
     from referencing import Registry
 
     schema = json.loads(schema_text)
+    if any("patternProperties" in inner for inner in schemas_in(schema)):  # matched by Python's own engine
+        raise InputRefusedError(NO_PATTERNS)
     base = validators.validator_for(schema, default=validators.validator_for({}))
     extend: Any = validators.extend
     kind = extend(
@@ -176,6 +179,4 @@ def _text_type(pattern: str) -> TypeAdapter[str]:
 
 
 def _unusable(_: Any, _value: Any, _instance: Any, _schema: Any) -> Iterator[Any]:
-    raise InputRefusedError(
-        "output: patternProperties cannot be used; name the properties, or use additionalProperties"
-    )
+    raise InputRefusedError(NO_PATTERNS)

@@ -13,7 +13,7 @@ from domain.delegation import Delegate
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep, Respond
 from domain.mcp import McpServer
-from domain.output import Output, output_of
+from domain.output import Output, is_plain, output_of
 from domain.prompts import Mode, PromptOptions
 from domain.routing import Route
 from domain.stopping import Stop, tool_called
@@ -203,8 +203,8 @@ class Agent:
         if len(names) != len(set(names)):
             yield "two tools have the same name"
         for tool in self.provider_tools:
-            if tool.get("type") in (None, "function"):
-                yield f"provider_tools are objects with a type that the provider knows, not {tool!r}"
+            if tool.get("type") in (None, "function") or not is_plain(tool):
+                yield f"provider_tools are JSON objects with a type that the provider knows, not {tool!r}"
         if not NAME.fullmatch(self.tool_choice):
             yield f"tool_choice is one of {', '.join(CHOICES)} or a tool's name, not {self.tool_choice!r}"
         if not all(isinstance(server, McpServer) for server in self.mcp):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -42,12 +43,12 @@ class Output:
         """The schema as a provider takes it: an object at its root, and closed if that makes it strict."""
         schema = {key: value for key, value in self.schema.items() if key not in ("$schema", "$id")}
         closed = self._as_object(_closed(schema, every=self.adapter is not None))
-        return closed if all(map(_is_strict, _schemas(closed))) else self._as_object(schema)
+        return closed if all(map(_is_strict, schemas_in(closed))) else self._as_object(schema)
 
     @cached_property
     def strict(self) -> bool:
         """A provider can hold the model to the schema, letter by letter."""
-        return all(map(_is_strict, _schemas(self.sent)))
+        return all(map(_is_strict, schemas_in(self.sent)))
 
     def _as_object(self, schema: dict[str, Any]) -> dict[str, Any]:
         shared = {key: schema[key] for key in ("$defs", "definitions") if key in schema}
@@ -72,6 +73,8 @@ def output_of(wanted: Any) -> Output:
     if isinstance(wanted, Output):
         return wanted
     if isinstance(wanted, dict):
+        if not is_plain(wanted):
+            raise ValueError("an output that is a JSON schema holds nothing but JSON")
         title = wanted.get("title")
         return Output(_name(title if isinstance(title, str) else ""), wanted)
     if isinstance(wanted, Sequence) and not isinstance(wanted, str):
@@ -121,6 +124,15 @@ def _absent() -> Any:
     raise KeyError(WRAPPED)
 
 
+def is_plain(value: Any) -> bool:
+    """It holds nothing but JSON."""
+    try:
+        json.dumps(value)
+    except (TypeError, ValueError, RecursionError):
+        return False
+    return True
+
+
 def _name(text: str) -> str:
     return _NAME.sub("_", text)[:64] or "answer"
 
@@ -153,7 +165,7 @@ def _resolved(schema: dict[str, Any]) -> dict[str, Any]:
     return root
 
 
-def _schemas(schema: Any) -> Iterator[dict[str, Any]]:
+def schemas_in(schema: Any) -> Iterator[dict[str, Any]]:
     """The schema and all in it."""
     if not isinstance(schema, dict):
         return
@@ -166,7 +178,7 @@ def _schemas(schema: Any) -> Iterator[dict[str, Any]]:
         else:
             inner = value if isinstance(value, list) else [value]
         for item in inner:
-            yield from _schemas(item)
+            yield from schemas_in(item)
 
 
 def _mapped(schema: Any, change: Any) -> Any:

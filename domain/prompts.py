@@ -50,7 +50,10 @@ def _output(value: Any) -> Any:
         )
     if (size := measure(value, MAX_SCHEMA_DEPTH)) > MAX_SCHEMA_BYTES:
         raise ValueError(f"has about {size} bytes, more than {MAX_SCHEMA_BYTES}; ask for less, or let the agent say it")
-    output_of(value)
+    try:
+        output_of(value)
+    except ValueError as error:
+        raise ValueError(f"cannot be used: {error}") from None
     return value
 
 

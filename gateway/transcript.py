@@ -28,6 +28,7 @@ class Transcript:
         self._attempt = 0
         self._text = ""
         self._agent = "assistant"
+        self._thinks: tuple[str | None, int] = (None, 0)  # the message and attempt of which that was told
 
     def prompt(self, text: str, author: str | None) -> None:
         """A prompt that was not typed here."""
@@ -50,13 +51,13 @@ class Transcript:
         data = event.data
         match event.kind:
             case "snapshot":
-                for message in data["messages"]:
-                    self._begin(message)
-                    self._continue(message["text"])
+                self._catch_up(data["messages"])
             case "message.started":
                 self._begin(data)
             case "message.delta" if data["message_id"] == self._message and data["attempt"] == self._attempt:
                 self._continue(data["text"])
+            case "reasoning.delta" if data["message_id"] == self._message:
+                self._think(data["attempt"])
             case "message.finished" if data["message_id"] == self._message:
                 self._end()
             case "model.retrying":
@@ -72,6 +73,11 @@ class Transcript:
                 if line := _line_of(event):
                     self.note(line)
 
+    def _catch_up(self, streaming: list[dict[str, Any]]) -> None:
+        for message in streaming:
+            self._begin(message)
+            self._continue(message["text"])
+
     def _begin(self, data: dict[str, Any]) -> None:
         if self._message == data["message_id"]:
             self._take_back()
@@ -79,6 +85,13 @@ class Transcript:
             self._end()
         self._message, self._attempt, self._text = data["message_id"], data["attempt"], ""
         self._agent = data.get("agent") or "assistant"
+
+    def _think(self, attempt: int) -> None:
+        """Told once before the answer: a model may think for a minute."""
+        thinks = (self._message, attempt)
+        if not self._text and self._thinks != thinks:
+            self._thinks = thinks
+            self.note("· thinking …")
 
     def _continue(self, text: str) -> None:
         text = printable(text)

@@ -27,6 +27,15 @@ class Order(BaseModel):
         return count
 
 
+class Quits(BaseModel):
+    item: str
+
+    @field_validator("item")
+    @classmethod
+    def _quits(cls, item: str) -> str:
+        raise SystemExit(item)
+
+
 class Fragile(BaseModel):
     item: str
 
@@ -63,6 +72,7 @@ def test_a_wrapped_value_is_unwrapped_also_if_the_model_left_the_wrapping_out() 
         (Order, '{"item": "x", "count": 0}', "order at least one"),
         (Order, '{"item": "\\ud83d", "count": 1}', "it is no JSON"),
         (Fragile, '{"item": "x"}', "LookupError"),
+        (Quits, '{"item": "x"}', "SystemExit"),
         (ARRAY, '{"value": ["a"]}', "0: 'a' is not of type 'integer'"),
         (ARRAY, '{"other": 1}', "the field 'value' is missing"),
         (ARRAY, '{"value": [NaN]}', "it is no JSON"),
@@ -105,6 +115,12 @@ def test_a_schema_that_cannot_be_used_is_refused_in_no_time(schema: dict[str, An
         read(schema, '{"value": "aaa"}')
     assert told in str(caught.value)
     assert time.monotonic() - begun < 5
+
+
+def test_no_pattern_of_names_keeps_a_worker_busy() -> None:
+    schema = {"type": "object", "additionalProperties": False, "patternProperties": {"^(a+)+$": {}}}
+    with pytest.raises(InputRefusedError, match="patternProperties"):
+        read(schema, '{"' + "a" * 100 + '!": 1}')
 
 
 def test_no_pattern_keeps_a_worker_busy() -> None:

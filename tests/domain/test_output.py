@@ -96,7 +96,7 @@ def test_references_lead_to_where_a_schema_stands_in_its_wrapping() -> None:
     assert "Node" in nodes["$defs"]
 
 
-@pytest.mark.parametrize("wrong", [["a", "a"], [], [1], ["", "b"], "text", 5, len], ids=repr)
+@pytest.mark.parametrize("wrong", [["a", "a"], [], [1], ["", "b"], "text", 5, len, {"enum": {1}}], ids=repr)
 def test_what_can_be_no_output_is_told_in_a_sentence(wrong: Any) -> None:
     with pytest.raises(ValueError, match=r"^an output (is|that is)"):
         output_of(wrong)

@@ -80,6 +80,14 @@ def test_a_delta_of_an_earlier_attempt_is_not_shown() -> None:
     assert screen.text == "poet › new\n"
 
 
+def test_that_the_model_thinks_is_told_once_and_what_it_thinks_is_not() -> None:
+    def thought(text: str) -> Any:
+        return ("reasoning.delta", {"message_id": "m", "attempt": 1, "text": text})
+
+    screen = told(started(), thought("Hm"), thought("m."), delta("Yes."), thought("Sure?"), delta(" Sure."), FINISHED)
+    assert screen.text == "· thinking …\npoet › Yes. Sure.\n"
+
+
 def test_a_late_reader_sees_what_streams_right_now() -> None:
     streaming = {"message_id": "m", "attempt": 1, "agent": "poet", "text": "Once upon "}
     assert told(("snapshot", {"messages": [streaming]}), delta("a time"), FINISHED).text == "poet › Once upon a time\n"

@@ -42,6 +42,7 @@ ODD = [
     ("half a character (a lone surrogate)", raw(rb'{"content": "a\ud83d"}')),
     ("metadata of a hundred levels", {"content": "Hi", "metadata": deep(100)}),
     ("metadata over 16 kB", {"content": "Hi", "metadata": {"a": "x" * 20_000}}),
+    ("an output over 32 kB", {"content": "Hi", "options": {"output": {"description": "x" * 40_000}}}),
     ("an id again, with another text", {"id": "a", "content": "Another"}),
 ]
 
