@@ -48,11 +48,17 @@ class Handoffs:
         )
         agent = await self._catalog.agent(request.agent, asker)
         for answer in await self._store.get([answer_id]):
-            for planned in (answer.result or {}).get("plan", [])[: request.index]:
+            for index, planned in enumerate((answer.result or {}).get("plan", [])[: request.index]):
                 tool = agent.tool(planned["tool"]) if planned.get("offered", True) else None
-                if tool is not None and tool.handoff is not None:
+                if tool is not None and tool.handoff is not None and not await self._failed(request, index):
                     return tool.handoff
         return None
+
+    async def _failed(self, request: ToolRequest, index: int) -> bool:
+        """Whether another call of the step has ended without handing over, since it was denied, say."""
+        place = {"branch": request.branch, "step": request.step}
+        rows = await self._store.get([ids.message_id(request.thread, request.prompt_id, f"tool:{index}", **place)])
+        return any(row.final and row.handoff is None for row in rows)
 
     async def settle(self, request: ToolRequest, row: Message) -> None:
         """Make the thread the new agent's in its record; the same again on a retry."""
