@@ -23,14 +23,14 @@ from activities.invoking import invoke
 from activities.lease import Lease, interrupted
 from activities.ports import Blobs, Catalog, EventLog, Store
 from activities.results import READ_RESULT, READER, Outcome, Results, as_text
-from activities.rows import asker_of, held, said_row, tool_row, tool_row_id
+from activities.rows import asker_of, held, said_row, said_row_id, tool_row, tool_row_id
 from activities.speaking import CallLine
 from domain import ids
 from domain.agent import Agent, Tool
 from domain.errors import NotVisibleYetError, SupersededError, ToolError, ToolFailedError
 from domain.messages import Message, ThreadRecord, ToolCall
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
-from domain.tooling import ToolContext
+from domain.tooling import MAX_SAID, ToolContext
 
 MAX_TRIES = 3  # of a tool that may be repeated, each ended by the loss of its worker
 MAX_RESULT_CHARS = 20_000  # of what is said instead of a result
@@ -105,7 +105,14 @@ class ToolActivities:
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
         row = held(await self._store.amend(row_id, attempt, {"updated_at": self._clock()}), attempt)
         begun_before = bool(before) or found.attempt != attempt
+        if begun_before and not row.final:
+            row.said = await self._said(request)  # also what the lost attempt could not note any more
         return Call(request, attempt, lease, record, prompt, arguments, row, begun_before)
+
+    async def _said(self, request: ToolRequest) -> list[str]:
+        """The ids of what earlier attempts have said."""
+        rows = await self._store.get([said_row_id(request, number) for number in range(MAX_SAID)])
+        return [row.id for row in rows]
 
     async def _asked(self, request: ToolRequest) -> tuple[str, Message | None]:
         """The JSON text the model wrote, and the turn's prompt.
@@ -227,6 +234,8 @@ class ToolActivities:
 
     async def _save(self, call: Call, outcome: Outcome, limit: int) -> Message:
         fields = await self._results.fields(outcome, call.row.id, limit)
+        if call.row.said:
+            fields["said"] = call.row.said
         status = "failed" if outcome.failed else "complete"
         changes = fields | {"status": status, "updated_at": self._clock()}
         row = await self._store.amend(call.row.id, call.attempt, changes)
