@@ -176,6 +176,23 @@ async def test_each_value_of_a_generator_is_told_and_the_last_is_the_result(syst
     assert count.output_schema == {"additionalProperties": {"type": "integer"}, "type": "object"}
 
 
+async def test_a_value_on_the_way_that_nobody_can_read_does_the_call_no_harm(system: System, thread: str) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+
+    @tool(effect="read", to_model=lambda value: value["answer"], output=dict[str, str])
+    async def ponder() -> AsyncIterator[Any]:
+        """Ponder."""
+        yield circle
+        yield "half\ud83d"
+        yield {"answer": "Whole."}
+
+    assert await use(system, thread, ponder) == "I read: Whole."
+    told = [data["result"] for data in system.events.of(thread, "tool.progress")]
+    assert told[0].startswith("[ValueError: Circular reference")
+    assert told[1:] == ["half\ufffd", '{"answer": "Whole."}']
+
+
 async def test_a_generator_that_is_stopped_is_closed(system: System, thread: str) -> None:
     closed = asyncio.Event()
 
