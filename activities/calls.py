@@ -38,6 +38,7 @@ class Call:
     record: ThreadRecord | None  # of the thread
     prompt: Message | None
     arguments: str  # as the model wrote them
+    agent: Agent | None  # None if the result was there
     row: Message  # the result's
     begun_before: bool  # by an earlier attempt
 

@@ -21,7 +21,7 @@ from activities.ports import Blobs, Catalog, EventLog, Store
 from activities.results import READ_RESULT, READER, Outcome, Results
 from activities.rows import asker_of, held, said_row_id, tool_row, tool_row_id
 from domain import ids
-from domain.agent import Tool
+from domain.agent import Agent, Tool
 from domain.errors import NotVisibleYetError, SupersededError
 from domain.messages import Message, ToolCall
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
@@ -72,7 +72,8 @@ class ToolActivities:
             started = call.event(status=row.status, attempt=call.attempt)
             await self._events.publish(request.thread, "tool.started", started)
             lease.check()
-            outcome, limit = await self._outcome(call)
+            assert call.agent is not None
+            outcome, limit = await self._outcome(call, call.agent)
             lease.check()
             row = await self._save(call, outcome, limit)
         return ToolResult(message_id=row.id, status="complete" if row.status == "complete" else "failed")
@@ -84,13 +85,16 @@ class ToolActivities:
         row_id = tool_row_id(request)
         before = await self._store.get([row_id])
         record = await self._store.get_thread(request.thread)
+        agent = None
+        if not (before and before[0].final):  # and before the call has begun: it may be away
+            agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
         await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
         row = held(await self._store.amend(row_id, attempt, {"updated_at": self._clock()}), attempt)
         begun_before = bool(before) or found.attempt != attempt
         if begun_before and not row.final:
             row.said = await self._said(request)  # also what the lost attempt could not note any more
-        return Call(request, attempt, lease, record, prompt, arguments, row, begun_before)
+        return Call(request, attempt, lease, record, prompt, arguments, agent, row, begun_before)
 
     async def _said(self, request: ToolRequest) -> list[str]:
         """The ids of what earlier attempts have said."""
@@ -110,10 +114,9 @@ class ToolActivities:
             raise NotVisibleYetError(f"the answer that planned call {request.call.call_id} does not show yet")
         return calls[request.index].arguments, rows.get(prompt)
 
-    async def _outcome(self, call: Call) -> tuple[Outcome, int]:
+    async def _outcome(self, call: Call, agent: Agent) -> tuple[Outcome, int]:
         """What came of the call, and how many characters of it the model may read."""
         request = call.request
-        agent = await self._catalog.agent(request.agent, asker_of(request.thread, call.record))
         tool = agent.tool(request.call.tool) or (READER if request.call.tool == READ_RESULT else None)
         if tool is None:
             known = ", ".join(t.name for t in agent.tools) or "none"

@@ -17,6 +17,7 @@ from activities.tools import ToolActivities
 from catalog.tool import tool
 from domain import ids
 from domain.agent import Agent, Effect
+from domain.errors import UnavailableError
 from domain.messages import Message, ToolCall
 from domain.steps import PlannedCall, ToolRequest, fence
 from domain.tooling import Asker, ToolContext
@@ -32,11 +33,14 @@ class Calls:
         self.store, self.thread, self.bench = store, new_thread(), Workbench()
         self.events = RecordedEvents(Pulse())
         self.agents: list[Agent] = []  # before the workbench's
+        self.away = False  # the agents are
         self.run_tool = ToolActivities(store, self.events, self).run_tool
 
     default = "helper"
 
     async def agent(self, name: str, asker: Asker | None = None) -> Agent:
+        if self.away:
+            raise UnavailableError("the agents are away")
         return next(agent for agent in [*self.agents, *self.bench.agents()] if agent.name == name)
 
     def names(self) -> list[str]:
@@ -123,6 +127,18 @@ async def test_a_write_tool_that_had_not_begun_runs(calls: Calls) -> None:
     await run(2, calls.run_tool, request)
     assert calls.ran() == ["pay"]
     assert (await calls.result()).text == "Paid 5."
+
+
+async def test_a_write_tool_whose_agent_was_away_for_a_moment_had_not_begun(calls: Calls) -> None:
+    request = await calls.planned("pay", '{"amount": 5}', "write")
+    calls.away = True
+    assert (await failure(1, calls.run_tool, request)).type == "UnavailableError"
+    calls.away = False
+    await run(2, calls.run_tool, request)
+    assert (await calls.result()).text == "Paid 5."
+    calls.away = True
+    await run(3, calls.run_tool, request)
+    assert calls.ran() == ["pay"], "and a result that is there needs no agent"
 
 
 async def test_a_tool_that_may_be_repeated_is_given_up_after_three_lost_workers(calls: Calls) -> None:
