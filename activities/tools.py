@@ -8,53 +8,35 @@ reads; only the store's own failures are retried, and what a tool that may be re
 from __future__ import annotations
 
 import asyncio
-import inspect
 import json
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
-from typing import Any, Literal
+from typing import Literal
 
 import structlog
 from temporalio import activity
 
+from activities.calls import Call, Runner, failed
 from activities.decided import decided_changes, outcome_of, resolution_of
 from activities.delegation import Delegations
-from activities.failures import retry_delay, translated
+from activities.failures import translated
 from activities.handing import Handoffs
-from activities.invoking import invoke
 from activities.lease import Lease, interrupted
 from activities.ports import Blobs, Catalog, EventLog, Store, ToolServers
-from activities.results import READ_RESULT, READER, Outcome, Results, as_text
-from activities.rows import asker_of, held, said_row, tool_row, tool_row_id
+from activities.results import READ_RESULT, READER, Outcome, Results
+from activities.rows import asker_of, held, said_row_id, tool_row, tool_row_id
 from activities.servers import NoServers, ServedTools
-from activities.speaking import CallLine
 from domain import ids
 from domain.agent import Agent, Tool
-from domain.errors import NotVisibleYetError, SupersededError, ToolError, ToolFailedError
-from domain.messages import Message, ThreadRecord, ToolCall
+from domain.errors import NotVisibleYetError, SupersededError
+from domain.messages import Message, ToolCall
 from domain.steps import ToolRequest, ToolResult, attempt_of, fence
-from domain.tooling import ToolContext
+from domain.tooling import MAX_SAID
 
 MAX_TRIES = 3  # of a tool that may be repeated, each ended by the loss of its worker
 MAX_RESULT_CHARS = 20_000  # of what is said instead of a result
 
 log = structlog.get_logger()
-
-
-@dataclass
-class Call:
-    """One attempt of one call, which holds the result's row unless that is final."""
-
-    request: ToolRequest
-    attempt: int  # fence
-    lease: Lease
-    record: ThreadRecord | None  # of the thread
-    prompt: Message | None
-    arguments: str  # as the model wrote them
-    row: Message  # the result's
-    begun_before: bool  # by an earlier attempt
 
 
 class ToolActivities:
@@ -75,6 +57,7 @@ class ToolActivities:
         self._events = events
         self._catalog = catalog
         self._results = Results(store, blobs)
+        self._runner = Runner(store, events, self._results, clock)
         self._delegations = delegations
         self._handoffs = Handoffs(store, events, catalog)
         self._served = ServedTools(store, events, servers or NoServers())
@@ -98,7 +81,8 @@ class ToolActivities:
         row = call.row
         if not row.final:
             lease.check()
-            outcome, limit = await self._decided(call) or await self._outcome(call)
+            assert call.agent is not None
+            outcome, limit = await self._decided(call) or await self._outcome(call, call.agent)
             lease.check()
             row = await self._save(call, outcome, limit)
         if row.handoff:
@@ -113,16 +97,26 @@ class ToolActivities:
         row_id = tool_row_id(request)
         before = await self._store.get([row_id])
         record = await self._store.get_thread(request.thread)
+        agent = None
+        if not (before and before[0].final):  # and before the call has begun: it may be away
+            agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
         await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
         decision = {} if found.waits is None or request.resolution is None else decided_changes(request.resolution)
         changes = {"updated_at": self._clock()} | decision
         row = held(await self._store.amend(row_id, attempt, changes), attempt)
         begun_before = found.waits is None and (bool(before) or found.attempt != attempt)
-        call = Call(request, attempt, lease, record, prompt, arguments, row, begun_before)
+        if begun_before and not row.final:
+            row.said = await self._said(request)  # also what the lost attempt could not note any more
+        call = Call(request, attempt, lease, record, prompt, arguments, agent, row, begun_before)
         if decision and not row.final:
             await self._tell_resolved(call)
         return call
+
+    async def _said(self, request: ToolRequest) -> list[str]:
+        """The ids of what earlier attempts have said."""
+        rows = await self._store.get([said_row_id(request, number) for number in range(MAX_SAID)])
+        return [row.id for row in rows]
 
     async def _asked(self, request: ToolRequest) -> tuple[str, Message | None]:
         """The JSON text the model wrote, and the turn's prompt.
@@ -144,123 +138,48 @@ class ToolActivities:
             return outcome, MAX_RESULT_CHARS
         if decision is not None and decision.arguments is not None:
             call.arguments = json.dumps(decision.arguments, ensure_ascii=False)
-        await self._publish(call, "tool.started", status=call.row.status)
+        started = call.event(status=call.row.status, attempt=call.attempt)
+        await self._events.publish(call.request.thread, "tool.started", started)
         return None
 
-    async def _outcome(self, call: Call) -> tuple[Outcome, int]:
+    async def _outcome(self, call: Call, agent: Agent) -> tuple[Outcome, int]:
         """What came of the call, and how many characters of it the model may read."""
         request = call.request
-        agent = await self._catalog.agent(request.agent, asker_of(request.thread, call.record))
         tool = await self._served.recorded(agent, request) or agent.tool(request.call.tool)
         tool = tool or (READER if request.call.tool == READ_RESULT else None)
         if tool is None:
             known = ", ".join(t.name for t in agent.tools) or "none"
-            return _failed(f"There is no tool {request.call.tool!r}. The tools are: {known}."), MAX_RESULT_CHARS
-        return self._refused(call, tool) or await self._call(call, agent, tool), tool.max_result_chars
+            return failed(f"There is no tool {request.call.tool!r}. The tools are: {known}."), MAX_RESULT_CHARS
+        return self._refused(call, tool) or await self._run_it(call, agent, tool), tool.max_result_chars
+
+    async def _run_it(self, call: Call, agent: Agent, tool: Tool) -> Outcome:
+        if tool.handoff is None and tool.delegate is None:
+            return await self._runner.run(call, agent, tool)
+        try:
+            values = tool.parse(call.arguments)
+        except ValueError as error:
+            return failed(f"Invalid arguments: {error}")
+        if tool.handoff is not None:
+            return await self._handoffs.outcome(call.request, call.record, tool, values["reason"])
+        return await self._delegations.answer(call.request, call.row, call.attempt, tool, values["prompt"])
 
     @staticmethod
     def _refused(call: Call, tool: Tool) -> Outcome | None:
         """Why the tool is not run."""
         if not call.request.call.offered:
-            return _failed(f"The tool {tool.name!r} cannot be used now. Use only the tools that you were given.")
+            return failed(f"The tool {tool.name!r} cannot be used now. Use only the tools that you were given.")
         if tool.handoff is not None or tool.delegate is not None:  # whoever asks again hears the same
             return None
-        if call.begun_before and _writes(call, tool):
-            return _failed("The outcome is unknown: the worker was lost while the tool ran. It was not repeated.")
+        if call.begun_before and call.writes(tool):
+            return failed("The outcome is unknown: the worker was lost while the tool ran. It was not repeated.")
         if call.begun_before and activity.info().attempt - call.row.failures > MAX_TRIES:
-            return _failed(f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost.")
+            return failed(f"The tool did not finish in {MAX_TRIES} tries: each time its worker was lost.")
         return None
-
-    async def _call(self, call: Call, agent: Agent, tool: Tool) -> Outcome:
-        """Raises: ToolFailedError if it is to be tried again."""
-        try:
-            values = tool.parse(call.arguments)
-        except ValueError as error:
-            return _failed(f"Invalid arguments: {error}")
-        if tool.handoff is not None:
-            return await self._handoffs.outcome(call.request, call.record, tool, values["reason"])
-        if tool.delegate is not None:
-            return await self._delegations.answer(call.request, call.row, call.attempt, tool, values["prompt"])
-        limit = asyncio.timeout(tool.timeout_s)
-        try:
-            async with limit:
-                return await self._invoke(call, agent, tool, values)
-        except ToolError as error:
-            log.info("tool.refused", tool=tool.name, error=str(error)[:1_000])
-            return _failed(str(error))
-        except SupersededError:  # while it said something: another attempt has its place
-            raise
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's tool raises is the model's to read
-            why = f"The tool failed: {_words(error)}"
-            if limit.expired():
-                unknown = " The outcome is unknown: it may still happen." if tool.effect == "write" else ""
-                why = f"The tool did not finish within {tool.timeout_s:g} s.{unknown}"
-            log.warning("tool.failed", tool=tool.name, error=why)
-            await self._try_again(call, tool, why)
-            return _failed(why)
-
-    async def _try_again(self, call: Call, tool: Tool, why: str) -> None:
-        """Raises: ToolFailedError unless it was tried as often as it may be."""
-        failures = call.row.failures + 1
-        if failures > tool.retries or _writes(call, tool):
-            return
-        call.lease.check()
-        held(await self._store.amend(call.row.id, call.attempt, {"failures": failures}), call.attempt)
-        failed = ToolFailedError(why)
-        await self._publish(call, "tool.retrying", error=why[:1_000], retry_in_s=round(retry_delay(failed), 1))
-        raise failed
-
-    async def _invoke(self, call: Call, agent: Agent, tool: Tool, values: dict[str, Any]) -> Outcome:
-        if tool is READER:
-            return Outcome(await self._results.read(call.request.thread, **values))
-        async with CallLine(partial(self._publish, call, "tool.progress"), partial(self._say, call)) as line:
-            if tool.context is not None:
-                values |= {tool.context: await self._context(call, agent, tool, line)}
-            value = await invoke(tool, values, lambda value: line.so_far(_text(tool, value)))
-        try:
-            return _finished(tool, value)
-        except Exception as error:
-            raise ToolError(f"The tool has run, but what it returned cannot be used: {_words(error)}") from error
-
-    async def _context(self, call: Call, agent: Agent, tool: Tool, line: CallLine) -> ToolContext[Any]:
-        request, record, prompt = call.request, call.record, call.prompt
-        deps = agent.deps
-        if callable(deps):
-            deps = deps(asker_of(request.thread, record))
-            deps = await deps if inspect.isawaitable(deps) else deps
-        return ToolContext(
-            deps=deps,
-            thread=request.thread,
-            tenant=record.tenant if record else "",
-            owner=record.owner if record else "",
-            author=prompt.author if prompt else None,
-            metadata=prompt.metadata if prompt else {},
-            turn=request.turn,
-            step=request.step,
-            agent=agent.name,
-            tool=tool.name,
-            key=call.row.id,
-            call_id=request.call.call_id,
-            attempt=activity.info().attempt,
-            line=line,
-        )
-
-    async def _say(self, call: Call, number: int, text: str) -> str:
-        """Save what a tool says; the result's row names it, for the later steps of the turn to see."""
-        call.lease.check()
-        row = said_row(call.request, number, text, call.attempt, call.record, self._clock())
-        await self._store.insert([row])
-        said = call.row.said if row.id in call.row.said else [*call.row.said, row.id]
-        call.row = held(await self._store.amend(call.row.id, call.attempt, {"said": said}), call.attempt)
-        place = {"message_id": row.id, "attempt": call.attempt, "turn": row.turn, "step": row.step, "agent": row.agent}
-        thread = call.request.thread
-        await self._events.publish(thread, "message.started", place)
-        await self._events.publish(thread, "message.delta", place | {"text": text})
-        await self._events.publish(thread, "message.finished", place | {"status": row.status, "finish": "said"})
-        return row.id
 
     async def _save(self, call: Call, outcome: Outcome, limit: int) -> Message:
         fields = await self._results.fields(outcome, call.row.id, limit)
+        if call.row.said:
+            fields["said"] = call.row.said
         status = outcome.status or ("failed" if outcome.failed else "complete")
         changes = outcome.changes | fields | {"status": status, "updated_at": self._clock()}
         row = await self._store.amend(call.row.id, call.attempt, changes)
@@ -270,45 +189,10 @@ class ToolActivities:
             log.info(
                 "tool.finished", message_id=row.id, tool=row.name, status=row.status, attempt=attempt_of(row.attempt)
             )
-            await self._publish(call, "tool.finished", status=row.status)
+            await self._events.publish(call.request.thread, "tool.finished", call.event(status=row.status))
         return row
 
     async def _tell_resolved(self, call: Call) -> None:
         told = {name: (call.row.decision or {}).get(name) for name in ("decision", "by", "reason")}
         log.info("call.resolved", message_id=call.row.id, tool=call.row.name, decision=told["decision"], by=told["by"])
-        await self._publish(call, "tool.resolved", told)
-
-    async def _publish(self, call: Call, kind: Any, more: dict[str, Any] | None = None, /, **data: Any) -> None:
-        row = call.row
-        place = {"message_id": row.id, "call_id": row.call_id, "tool": row.name, "turn": row.turn}
-        if kind != "tool.finished":
-            place["attempt"] = call.attempt
-        await self._events.publish(call.request.thread, kind, place | data | (more or {}))
-
-
-def _words(error: BaseException) -> str:
-    """What an error of a user's says, even if it cannot be asked."""
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # noqa: BLE001 - its __str__ is a user's too
-        return type(error).__name__
-
-
-def _writes(call: Call, tool: Tool) -> bool:
-    """Also if it did when the call was planned: a user may edit a tool meanwhile."""
-    return "write" in (tool.effect, call.request.call.effect)
-
-
-def _failed(text: str) -> Outcome:
-    return Outcome(text, failed=True)
-
-
-def _finished(tool: Tool, value: Any) -> Outcome:
-    """Raises: ValueError if the result is not what the tool says of it."""
-    checked = tool.check(value) if tool.check is not None else value
-    text = _text(tool, checked)
-    return Outcome(text, output=as_text(checked) if tool.to_model is not None else None)
-
-
-def _text(tool: Tool, value: Any) -> str:
-    return str(tool.to_model(value)) if tool.to_model is not None else as_text(value)
+        await self._events.publish(call.request.thread, "tool.resolved", call.event(attempt=call.attempt, **told))

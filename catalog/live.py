@@ -21,11 +21,12 @@ import catalog.agents
 import catalog.tools
 from catalog.registry import Registry
 from domain.agent import Agent, AgentFactory
-from domain.errors import SetupError, UnknownAgentError
+from domain.errors import SetupError, UnavailableError, UnknownAgentError
 from domain.messages import mend_text, preview
 from domain.tooling import Asker
 
 CHECK_EVERY_S = 0.2  # the files are looked at no more often
+VANISHED_S = 2.0  # so long may a file be away while it is written anew
 
 Stamp = tuple[int, int, int]  # what of a file changes with it
 Found = list[Agent | AgentFactory]
@@ -45,6 +46,7 @@ class LiveCatalog:
         self._reload = reload
         self._stamps = _stamps()
         self._looked_at = time.monotonic()
+        self._vanished: dict[str, float] = {}  # agent → when it was there no longer
         self.problems: dict[str, str] = {}  # file → what is wrong with it
         modules, problems = _modules(fresh=False)
         for file, problem in problems.items():
@@ -56,10 +58,13 @@ class LiveCatalog:
         return self._registry.default
 
     async def agent(self, name: str, asker: Asker | None = None) -> Agent:
+        """Raises: UnavailableError if it has just vanished, as its file does for a moment while some programs write it."""
         self._look()
         try:
             return await self._registry.agent(name, asker)
         except UnknownAgentError as error:
+            if time.monotonic() - self._vanished.get(name, float("-inf")) < VANISHED_S:
+                raise UnavailableError(f"agent {name!r} has just gone; perhaps its file is being written") from None
             broken = "; ".join(f"{file} cannot be loaded: {problem}" for file, problem in self.problems.items())
             raise UnknownAgentError(f"{error} ({broken})" if broken else str(error)) from None
 
@@ -83,8 +88,11 @@ class LiveCatalog:
 
     def _load(self) -> None:
         modules, problems = _modules(fresh=True)
+        before = self._registry
         try:
             self._registry = Registry(_agents_of(modules), self._default)
+            gone = set(before.names()) - set(self._registry.names())
+            self._vanished |= dict.fromkeys(gone, time.monotonic())
         except SetupError as error:  # two of one name, or the default is gone
             problems["catalog/agents"] = str(error)
         for file, problem in problems.items():

@@ -120,6 +120,7 @@ class System:
         store: Store | None = None,
         webhooks: Webhooks | None = None,
         servers: ToolServers | None = None,
+        task_queue: str | None = None,
         **options: Any,
     ) -> None:
         ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000, blobs=self.blobs)
@@ -127,7 +128,9 @@ class System:
             ports = replace(ports, servers=servers)
         if webhooks is not None:
             ports = replace(ports, webhooks=webhooks)
-        await self._workers.enter_async_context(make_worker(self.client, self.task_queue, ports, **options))
+        await self._workers.enter_async_context(
+            make_worker(self.client, task_queue or self.task_queue, ports, **options)
+        )
 
     def add_agent(self, agent: Agent | AgentFactory) -> None:
         """Beside the workbench's."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 
 from temporalio import workflow
@@ -67,7 +68,9 @@ class Gates:
                 task.cancel()
         for call in self._at_work.values():
             call.cancel()
-        await asyncio.gather(*self._at_work.values(), return_exceptions=True)
+        for call in self._at_work.values():  # one by one: while a run is evicted there is no loop to gather them in
+            with suppress(asyncio.CancelledError, ActivityError):
+                await call
 
     def _stops(self) -> bool:
         return self._running.stopped() or bool(self._failed) or self._leaves()

@@ -13,7 +13,7 @@ import catalog.agents
 import catalog.tools
 from catalog import live
 from catalog.live import LiveCatalog
-from domain.errors import SetupError, UnknownAgentError
+from domain.errors import SetupError, UnavailableError, UnknownAgentError
 from domain.tooling import Asker
 from doubles.scripted_model import Reply, ToolCall
 from tests.system import System
@@ -107,6 +107,23 @@ async def test_a_new_file_is_found_and_a_removed_one_forgotten(folder: Folder) -
     assert "poet" in found.names()
     (folder.agents / "poet.py").unlink()
     assert "poet" not in found.names()
+
+
+async def test_an_agent_whose_file_is_away_for_a_moment_is_waited_for(
+    folder: Folder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some programs remove a file before they write it anew."""
+    folder.agent("Rhyme.")
+    found = LiveCatalog("assistant")
+    (folder.agents / "poet.py").unlink()
+    with pytest.raises(UnavailableError, match="agent 'poet' has just gone"):
+        await found.agent("poet")
+    folder.agent("Prose.")
+    assert await words_of(found) == "Prose."
+    (folder.agents / "poet.py").unlink()
+    monkeypatch.setattr(live, "VANISHED_S", 0)
+    with pytest.raises(UnknownAgentError):
+        await found.agent("poet")
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ from typing import Any
 import structlog
 from temporalio.client import Client, WorkflowHistory
 
+from catalog.tool import tool
 from domain.agent import Agent
 from domain.approvals import ApprovalPolicy, Resolution
 from domain.prompts import Prompt, ReplyTo, ThreadStart
@@ -49,6 +50,24 @@ async def tool_turn(system: System, thread: str) -> None:
         Reply(after_tool=True, text="I read: {tool}"),
     )
     await system.ask(thread, "Look and pay.", id="a", agent="helper")
+
+
+async def queued_tool(system: System, thread: str) -> None:
+    """On a task queue of its own, tried twice."""
+    tries: list[int] = []
+
+    @tool(effect="read", queue="gpu", retries=1)
+    async def train() -> str:
+        """Train."""
+        tries.append(1)
+        if len(tries) == 1:
+            raise ConnectionError
+        return "Trained."
+
+    system.add_agent(Agent("trainer", tools=(train,)))
+    system.model.script(Reply(tool_calls=[ToolCall(name="train")]), Reply(after_tool=True, text="I read: {tool}"))
+    await system.start_worker(task_queue="gpu")
+    await system.ask(thread, "Train!", id="a", agent="trainer")
 
 
 async def failed_turn(system: System, thread: str) -> None:
@@ -289,6 +308,7 @@ async def roll(system: System, thread: str) -> None:
 KINDS: list[Record] = [
     answer,
     tool_turn,
+    queued_tool,
     failed_turn,
     refusals,
     invalid_start,

@@ -116,6 +116,7 @@ async def test_progress_is_heard_while_the_tool_runs_in_order_and_before_its_end
     assert (first["message_id"], first["message"], first["fraction"], first["tool"]) == (row.id, "digging", 0.5, "dig")
     assert (second["data"], second["fraction"]) == ({"depth": 3}, 1.0)
     kinds = [kind for its, kind, _ in system.events.published if its == thread and kind.startswith("tool.")]
+    kinds.remove("tool.delta")  # of the arguments, before that
     assert kinds == ["tool.started", "tool.progress", "tool.progress", "tool.finished"]
 
 
@@ -174,6 +175,23 @@ async def test_each_value_of_a_generator_is_told_and_the_last_is_the_result(syst
     assert [data["result"] for data in told if data["tool"] == "count"] == [f'{{"so_far": {n}}}' for n in (1, 2, 3)]
     assert [data["result"] for data in told if data["tool"] == "count_in_a_thread"] == ["one", "two"]
     assert count.output_schema == {"additionalProperties": {"type": "integer"}, "type": "object"}
+
+
+async def test_a_value_on_the_way_that_nobody_can_read_does_the_call_no_harm(system: System, thread: str) -> None:
+    circle: list[Any] = []
+    circle.append(circle)
+
+    @tool(effect="read", to_model=lambda value: value["answer"], output=dict[str, str])
+    async def ponder() -> AsyncIterator[Any]:
+        """Ponder."""
+        yield circle
+        yield "half\ud83d"
+        yield {"answer": "Whole."}
+
+    assert await use(system, thread, ponder) == "I read: Whole."
+    told = [data["result"] for data in system.events.of(thread, "tool.progress")]
+    assert told[0].startswith("[ValueError: Circular reference")
+    assert told[1:] == ["half\ufffd", '{"answer": "Whole."}']
 
 
 async def test_a_generator_that_is_stopped_is_closed(system: System, thread: str) -> None:
@@ -316,18 +334,18 @@ async def test_what_cannot_be_said_is_told_to_the_tool(system: System, thread: s
 async def test_a_tool_that_may_be_repeated_is_tried_as_often_as_it_says(system: System, thread: str) -> None:
     tries: list[int] = []
 
-    @tool(effect="read", retries=2)
+    @tool(effect="read", retries=1)
     async def flaky() -> str:
         """Work at last."""
         tries.append(len(tries))
-        if len(tries) < 3:
+        if len(tries) < 2:
             raise ConnectionError(f"try {len(tries)}")
         return "Worked."
 
     assert await use(system, thread, flaky) == "I read: Worked."
-    again = system.events.of(thread, "tool.retrying")
-    assert [data["error"] for data in again] == [f"The tool failed: ConnectionError: try {n}" for n in (1, 2)]
-    assert all(0 < data["retry_in_s"] < 3 for data in again)
+    [again] = system.events.of(thread, "tool.retrying")
+    assert again["error"] == "The tool failed: ConnectionError: try 1"
+    assert 0 < again["retry_in_s"] < 3
 
 
 async def test_a_tool_that_fails_each_time_is_a_failed_result_after_its_last_try(system: System, thread: str) -> None:
