@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from domain.approvals import ApprovalPolicy, Resolution
 from domain.delegation import MAX_DEPTH
 from domain.messages import Message
 from domain.prompts import PromptOptions
@@ -340,6 +342,18 @@ async def test_a_worker_that_stops_leaves_the_call_to_another(system: System, th
         ("user", "answered", "Count!"),
         ("assistant", "complete", "a b c"),
     ]
+
+
+async def test_to_ask_an_agent_may_need_an_approval(system: System, thread: str) -> None:
+    lead = await system.catalog.agent("lead")
+    system.catalog._agents["lead"] = replace(lead, approvals=ApprovalPolicy(require=("ask_*",)))
+    system.model.script(leads(asks("ask_poet", "A rhyme?", id="c1")), Reply(when="rhyme|ode", text="{user}"), READS)
+    await system.submit(thread, "Go!", id="a", agent="lead")
+    [call] = await system.waiting(thread)
+    edited = {"call_id": "c1", "decision": "approve", "digest": call["digest"], "arguments": {"prompt": "An ode?"}}
+    await system.threads.resolve(thread, Resolution.model_validate(edited))
+    await system.ended(thread, "a")
+    assert (await results(system, thread))[0].text == "An ode?"
 
 
 async def test_an_agent_whose_thread_rolls_meanwhile_answers(system: System, thread: str) -> None:
