@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import asyncio
-import inspect
-from collections.abc import Awaitable
-from typing import cast
-
 import structlog
 
+from activities.hooks import call_hook, hook_error
 from activities.ports import Catalog, EventLog, Store
 from activities.rows import asker_of
 from activities.step import Step
 from domain import ids
 from domain.agent import Agent
 from domain.errors import HookError, NotVisibleYetError, UnknownAgentError
-from domain.messages import Message, describe, mend_text, preview
+from domain.messages import Message, describe
 from domain.routing import Route, RouteInfo
 
-HOOK_S = 30.0
+HOOK = "route"
 RECENT_ROWS = 50
 
 log = structlog.get_logger()
@@ -53,15 +49,7 @@ class Routes:
             await self._events.publish(step.request.thread, "agent.changed", data)
 
     async def _choose(self, step: Step, route: Route) -> str | None:
-        info = await self._info(step)
-        limit = asyncio.timeout(HOOK_S)
-        try:
-            async with limit:
-                name = await _invoke(route, info)
-        except (Exception, SystemExit) as error:
-            if limit.expired():
-                raise _error(step.agent, f"did not finish within {HOOK_S:g} s") from error
-            raise _error(step.agent, f"failed: {type(error).__name__}: {error}") from error
+        name = await call_hook(step.agent, HOOK, route, await self._info(step))
         if name is not None and not isinstance(name, str):
             raise _error(step.agent, f"returned {describe(name)}; return the name of an agent, or None for this one")
         return name
@@ -88,12 +76,5 @@ class Routes:
         raise NotVisibleYetError(f"prompt {step.request.prompt_id} does not show yet")
 
 
-async def _invoke(route: Route, info: RouteInfo) -> object:
-    if inspect.iscoroutinefunction(route):
-        return await cast("Awaitable[object]", route(info))
-    name = await asyncio.to_thread(route, info)
-    return await name if inspect.isawaitable(name) else name
-
-
 def _error(agent: Agent, what: str) -> HookError:
-    return HookError(f"The route of agent {agent.name!r} {preview(mend_text(what))}")
+    return hook_error(agent, HOOK, what)

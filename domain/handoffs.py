@@ -38,7 +38,7 @@ def with_handoffs(agent: Agent, agents: Mapping[str, Agent | AgentFactory]) -> A
 def options_after(options: PromptOptions, agent: Agent) -> PromptOptions:
     """A prompt's options for the agent that took over: its own instructions count, and of the tools those that it has."""
     known = None if options.tools is None else [name for name in options.tools if agent.tool(name) is not None]
-    return options.model_copy(update={"instructions": None, "tools": known})
+    return options.model_copy(update={"instructions": None, "tools": known, "tool_choice": None})
 
 
 def _transfer(to: Agent | AgentFactory) -> Tool:

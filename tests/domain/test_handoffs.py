@@ -61,7 +61,9 @@ def test_an_agent_hands_over_to_others_each_once(handoffs: tuple[str, ...]) -> N
 
 
 def test_options_go_along_as_far_as_they_fit() -> None:
-    options = PromptOptions(tools=["ask_b", "look"], instructions="x", max_steps=3, settings={"seed": 1})
+    options = PromptOptions(
+        tools=["ask_b", "look"], tool_choice="look", instructions="x", max_steps=3, settings={"seed": 1}
+    )
     assert options_after(options, Agent("a", tools=(ASK,))) == PromptOptions(
         tools=["ask_b"], max_steps=3, settings={"seed": 1}
     )

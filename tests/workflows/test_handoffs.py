@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+from domain.approvals import ApprovalPolicy, Resolution
 from domain.messages import Message
 from domain.prompts import PromptOptions
 from doubles.scripted_model import Reply, ToolCall
@@ -13,6 +16,13 @@ TO_CASHIER = ToolCall(name="transfer_to_cash_ier", id="c2")
 
 async def results(system: System, thread: str) -> list[Message]:
     return [row for row in await system.rows(thread) if row.role == "tool"]
+
+
+async def approved(system: System, thread: str, call_id: str, *, of: int = 1) -> None:
+    """One of so many calls that wait."""
+    [digest] = [call["digest"] for call in await system.waiting(thread, of) if call["call_id"] == call_id]
+    resolution = Resolution(call_id=call_id, decision="approve", digest=digest)
+    await system.threads.resolve(thread, resolution)
 
 
 def hands_over(*calls: ToolCall) -> Reply:
@@ -165,3 +175,38 @@ async def test_a_hand_off_counts_though_another_tool_of_the_step_was_stopped(sys
     assert (await system.threads.status(thread))["agent"] == "poet"
     await system.ask(thread, "And now?", id="b")
     assert system.asked()[0]["content"] == "Rhyme."
+
+
+async def test_a_hand_off_that_was_approved_leaves_the_steps_other_calls_to_the_first_agent(
+    system: System, thread: str
+) -> None:
+    """Also when the thread rolls between the two decisions."""
+    desk = await system.catalog.agent("desk")
+    policy = ApprovalPolicy(require=("transfer_to_poet", "look"))
+    system.catalog._agents["desk"] = replace(desk, approvals=policy)
+    system.model.script(hands_over(TO_POET, ToolCall(name="look", id="c2")), Reply(step=2, text="Fine.", when="Rhyme"))
+    await begun(system, thread)
+    await system.submit(thread, "Rhyme!", id="a")
+    await approved(system, thread, "c1", of=2)
+    await system.workflow(thread).signal("roll")
+    await system.waiting(thread, 1)
+    await approved(system, thread, "c2")
+    await system.ended(thread, "a")
+    assert [(row.name, row.text) for row in await results(system, thread)][1] == ("look", "I see around.")
+    assert [row.agent for row in await system.answers(thread, "a")] == ["desk", "poet"]
+    assert (await system.threads.status(thread))["agent"] == "poet"
+
+
+async def test_the_second_hand_off_holds_if_the_first_was_denied(system: System, thread: str) -> None:
+    desk = await system.catalog.agent("desk")
+    policy = ApprovalPolicy(require=("transfer_*",))
+    system.catalog._agents["desk"] = replace(desk, approvals=policy)
+    system.model.script(hands_over(TO_POET, TO_CASHIER), Reply(step=2, text="Pay!", when="Rhyme"))
+    await begun(system, thread)
+    await system.submit(thread, "Rhyme!", id="a")
+    await system.waiting(thread, 2)
+    await system.threads.resolve(thread, Resolution(call_id="c1", decision="deny", reason="no poets"))
+    await system.waiting(thread, 1)
+    await approved(system, thread, "c2")
+    await system.ended(thread, "a")
+    assert [row.agent for row in await system.answers(thread, "a")] == ["desk", "cash.ier"]

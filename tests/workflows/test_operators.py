@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 
+from domain.approvals import Resolution
 from domain.errors import InputRefusedError, PromptConflictError, ThreadBusyError, UnknownPromptError
 from domain.prompts import ReplyTo
 from doubles.scripted_model import Reply, ToolCall
@@ -227,6 +228,28 @@ async def test_what_a_person_said_may_be_answered_anew_by_either(system: System,
     answers = sorted((row.branch, row.step, row.text) for row in await system.answers(thread, "a"))
     anew = "You said: Anybody?"
     assert answers == [(0, 0, "Yes."), (1, 0, anew), (2, 0, "Again."), (2, 1, anew)]
+
+
+async def test_a_call_that_waits_for_an_approval_goes_on_waiting(system: System, thread: str) -> None:
+    """The turn that runs is still the agent's."""
+    system.model.script(
+        Reply(when="Refund", step=1, tool_calls=[ToolCall(name="refund", arguments={"amount": 1}, id="c1")]),
+        Reply(after_tool=True, text="Done."),
+    )
+    await system.submit(thread, "Refund!", id="a", agent="cashier")
+    await system.waiting(thread)
+    await system.threads.take_over(thread, "ada")
+    await system.workflow(thread).signal("say", {"content": "I look into it.", "by": "ada"})
+    await system.workflow(thread).signal("roll")
+    [call] = await system.waiting(thread)
+    await system.threads.resolve(thread, Resolution(call_id="c1", decision="approve", digest=call["digest"]))
+    await system.ended(thread, "a")
+
+    async def last() -> bool:
+        return (await system.rows(thread))[-1].text == "I look into it."
+
+    await system.until(last)
+    assert (await system.answers(thread, "a"))[-1].text == "Done."
 
 
 async def test_everything_by_signal(system: System, thread: str) -> None:

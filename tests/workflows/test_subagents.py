@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
+from catalog.agent_tool import agent_tool
+from domain.approvals import ApprovalPolicy, Resolution
 from domain.delegation import MAX_DEPTH
 from domain.messages import Message
 from domain.prompts import PromptOptions
@@ -340,6 +343,41 @@ async def test_a_worker_that_stops_leaves_the_call_to_another(system: System, th
         ("user", "answered", "Count!"),
         ("assistant", "complete", "a b c"),
     ]
+
+
+async def test_to_ask_an_agent_may_need_an_approval(system: System, thread: str) -> None:
+    lead = await system.catalog.agent("lead")
+    system.catalog._agents["lead"] = replace(lead, approvals=ApprovalPolicy(require=("ask_*",)))
+    system.model.script(leads(asks("ask_poet", "A rhyme?", id="c1")), Reply(when="rhyme|ode", text="{user}"), READS)
+    await system.submit(thread, "Go!", id="a", agent="lead")
+    [call] = await system.waiting(thread)
+    edited = {"call_id": "c1", "decision": "approve", "digest": call["digest"], "arguments": {"prompt": "An ode?"}}
+    await system.threads.resolve(thread, Resolution.model_validate(edited))
+    await system.ended(thread, "a")
+    assert (await results(system, thread))[0].text == "An ode?"
+
+
+async def test_a_call_of_the_agent_that_is_asked_may_need_an_approval(system: System, thread: str) -> None:
+    """It waits on the child's thread, and is stopped with the turn that asked."""
+    ask = agent_tool("cashier", description="Pays.")
+    system.catalog._agents["lead"] = replace(await system.catalog.agent("lead"), tools=(ask,))
+    refund = Reply(when="Pay", step=1, tool_calls=[ToolCall(name="refund", arguments={"amount": 1}, id="c1")])
+    system.model.script(leads(asks("ask_cashier", "Pay!")), refund, Reply(when="Pay", step=2, text="{tool}"), READS)
+    await system.submit(thread, "Go!", id="a", agent="lead")
+    [child] = await asked(system, thread)
+    await system.until(lambda: system.store.get_thread(child["child"]))
+    [call] = await system.waiting(child["child"])
+    approval = Resolution(call_id="c1", decision="approve", digest=call["digest"])
+    await system.threads.resolve(child["child"], approval)
+    await system.ended(thread, "a")
+    assert (await results(system, thread))[0].status == "complete"
+    await system.submit(thread, "Go!", id="b", agent="lead")
+    _, again = await asked(system, thread, 2)
+    await system.until(lambda: system.store.get_thread(again["child"]))
+    await system.waiting(again["child"])
+    await system.threads.interrupt(thread)
+    [prompt] = await system.ended(again["child"], again["prompt_id"])
+    assert prompt.status == "interrupted"
 
 
 async def test_an_agent_whose_thread_rolls_meanwhile_answers(system: System, thread: str) -> None:
