@@ -103,21 +103,17 @@ def tool_row(request: ToolRequest, attempt: int, record: ThreadRecord | None, no
     return _stamped(row, record, now)
 
 
-def said_row_id(request: ToolRequest, number: int) -> str:
-    place = {"branch": request.branch, "step": request.step}
-    return ids.message_id(request.thread, request.prompt_id, f"said:{request.index}:{number}", **place)
-
-
 def said_row(
     request: ToolRequest, number: int, text: str, attempt: int, record: ThreadRecord | None, now: float
 ) -> Message:
     """A message that a tool saves while it runs. It stands behind all results of the step, by call."""
+    slot = f"said:{request.index}:{number}"
     place = min(request.index * MAX_SAID + number, ids.JOINED_ORDINAL - ids.SAID_ORDINAL - 1)
     row = Message(
-        id=said_row_id(request, number),
+        id=ids.message_id(request.thread, request.prompt_id, slot, branch=request.branch, step=request.step),
         thread=request.thread,
         prompt_id=request.prompt_id,
-        slot=f"said:{request.index}:{number}",
+        slot=slot,
         role="assistant",
         status="complete",
         turn=request.turn,

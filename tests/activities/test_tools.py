@@ -12,15 +12,12 @@ import pytest
 from temporalio.exceptions import ApplicationError
 
 from activities.results import as_text
-from activities.rows import said_row
 from activities.tools import ToolActivities
-from catalog.tool import tool
 from domain import ids
 from domain.agent import Agent, Effect
-from domain.errors import UnavailableError
 from domain.messages import Message, ToolCall
 from domain.steps import PlannedCall, ToolRequest, fence
-from domain.tooling import Asker, ToolContext
+from domain.tooling import Asker
 from tests.activities.fakes import LaggingStore, attempt, failure, run
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, new_thread
@@ -32,16 +29,12 @@ class Calls:
     def __init__(self, store: LaggingStore) -> None:
         self.store, self.thread, self.bench = store, new_thread(), Workbench()
         self.events = RecordedEvents(Pulse())
-        self.agents: list[Agent] = []  # before the workbench's
-        self.away = False  # the agents are
         self.run_tool = ToolActivities(store, self.events, self).run_tool
 
     default = "helper"
 
     async def agent(self, name: str, asker: Asker | None = None) -> Agent:
-        if self.away:
-            raise UnavailableError("the agents are away")
-        return next(agent for agent in [*self.agents, *self.bench.agents()] if agent.name == name)
+        return next(agent for agent in self.bench.agents() if agent.name == name)
 
     def names(self) -> list[str]:
         return [self.default]
@@ -129,18 +122,6 @@ async def test_a_write_tool_that_had_not_begun_runs(calls: Calls) -> None:
     assert (await calls.result()).text == "Paid 5."
 
 
-async def test_a_write_tool_whose_agent_was_away_for_a_moment_had_not_begun(calls: Calls) -> None:
-    request = await calls.planned("pay", '{"amount": 5}', "write")
-    calls.away = True
-    assert (await failure(1, calls.run_tool, request)).type == "UnavailableError"
-    calls.away = False
-    await run(2, calls.run_tool, request)
-    assert (await calls.result()).text == "Paid 5."
-    calls.away = True
-    await run(3, calls.run_tool, request)
-    assert calls.ran() == ["pay"], "and a result that is there needs no agent"
-
-
 async def test_a_tool_that_may_be_repeated_is_given_up_after_three_lost_workers(calls: Calls) -> None:
     request = await calls.planned("look")
     await calls.store.insert([await _begun(calls)])
@@ -192,39 +173,6 @@ async def test_without_a_place_to_keep_it_a_result_is_cut_to_a_length_that_a_mod
 )
 def test_any_value_of_a_tool_can_be_read(value: Any, text: str) -> None:
     assert as_text(value) == text
-
-
-async def test_what_a_lost_attempt_has_said_is_seen_by_the_later_steps_of_the_turn(calls: Calls) -> None:
-    """It was killed between saving the message and noting it."""
-    request = await calls.planned("pay", '{"amount": 5}', "write")
-    said = said_row(request, 0, "I am on it.", fence(1, 0, 1), None, 1.0)
-    await calls.store.insert([await _begun(calls), said])
-    await run(2, calls.run_tool, request)
-    row = await calls.result()
-    assert (row.status, row.said) == ("failed", [said.id])
-    assert "The outcome is unknown" in row.text
-
-
-async def test_tries_that_a_tool_asked_for_are_not_taken_for_lost_workers(calls: Calls) -> None:
-    tried: list[int] = []
-
-    @tool(effect="read", retries=5)
-    async def flaky(context: ToolContext[None]) -> str:
-        """Work at last."""
-        tried.append(context.attempt)
-        if len(tried) < 5:
-            raise ConnectionError
-        return "Worked."
-
-    calls.agents = [Agent("helper", tools=(flaky,))]
-    request = await calls.planned("flaky")
-    for number in range(1, 5):
-        error = await failure(number, calls.run_tool, request)
-        assert (error.type, error.non_retryable) == ("ToolFailedError", False)
-        assert error.next_retry_delay is not None
-    await run(5, calls.run_tool, request)
-    assert (await calls.result()).text == "Worked."
-    assert tried == [1, 2, 3, 4, 5]
 
 
 async def _begun(calls: Calls) -> Message:

@@ -20,10 +20,9 @@ from typing import Any
 import structlog
 from temporalio.client import Client, WorkflowHistory
 
-from catalog.tool import tool
-from domain.agent import Agent
 from domain.prompts import Prompt, ReplyTo, ThreadStart
 from doubles.scripted_model import Reply, ToolCall
+from tests.replay.trainer import trainer
 from tests.server import ROLL_EARLY, dev_server
 from tests.system import System, WatchedStore, run_system
 
@@ -52,17 +51,7 @@ async def tool_turn(system: System, thread: str) -> None:
 
 async def queued_tool(system: System, thread: str) -> None:
     """On a task queue of its own, tried twice."""
-    tries: list[int] = []
-
-    @tool(effect="read", queue="gpu", retries=1)
-    async def train() -> str:
-        """Train."""
-        tries.append(1)
-        if len(tries) == 1:
-            raise ConnectionError
-        return "Trained."
-
-    system.add_agent(Agent("trainer", tools=(train,)))
+    system.add_agent(trainer("gpu"))
     system.model.script(Reply(tool_calls=[ToolCall(name="train")]), Reply(after_tool=True, text="I read: {tool}"))
     await system.start_worker(task_queue="gpu")
     await system.ask(thread, "Train!", id="a", agent="trainer")
