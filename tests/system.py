@@ -119,15 +119,12 @@ class System:
         model: ChatModel | None = None,
         store: Store | None = None,
         webhooks: Webhooks | None = None,
-        task_queue: str | None = None,
         **options: Any,
     ) -> None:
         ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000, blobs=self.blobs)
         if webhooks is not None:
             ports = replace(ports, webhooks=webhooks)
-        await self._workers.enter_async_context(
-            make_worker(self.client, task_queue or self.task_queue, ports, **options)
-        )
+        await self._workers.enter_async_context(make_worker(self.client, self.task_queue, ports, **options))
 
     def add_agent(self, agent: Agent | AgentFactory) -> None:
         """Beside the workbench's."""

@@ -14,6 +14,7 @@ import json
 import logging
 import tempfile
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +54,7 @@ async def queued_tool(system: System, thread: str) -> None:
     """On a task queue of its own, tried twice."""
     system.add_agent(trainer("gpu"))
     system.model.script(Reply(tool_calls=[ToolCall(name="train")]), Reply(after_tool=True, text="I read: {tool}"))
-    await system.start_worker(task_queue="gpu")
+    await replace(system, task_queue="gpu").start_worker()
     await system.ask(thread, "Train!", id="a", agent="trainer")
 
 
