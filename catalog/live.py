@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib
 import importlib.machinery
 import importlib.util
@@ -21,7 +22,7 @@ import catalog.agents
 import catalog.tools
 from catalog.registry import Registry
 from domain.agent import Agent, AgentFactory
-from domain.errors import SetupError, UnavailableError, UnknownAgentError
+from domain.errors import SetupError, UnknownAgentError
 from domain.messages import mend_text, preview
 from domain.tooling import Asker
 
@@ -58,13 +59,14 @@ class LiveCatalog:
         return self._registry.default
 
     async def agent(self, name: str, asker: Asker | None = None) -> Agent:
-        """Raises: UnavailableError if it has just vanished, as its file does for a moment while some programs write it."""
+        """One that has just vanished is waited for: some programs remove a file before they write it anew."""
         self._look()
+        while name not in self._registry.names() and time.monotonic() < self._vanished.get(name, 0.0) + VANISHED_S:
+            await asyncio.sleep(CHECK_EVERY_S)
+            self._look()
         try:
             return await self._registry.agent(name, asker)
         except UnknownAgentError as error:
-            if time.monotonic() - self._vanished.get(name, float("-inf")) < VANISHED_S:
-                raise UnavailableError(f"agent {name!r} has just gone; perhaps its file is being written") from None
             broken = "; ".join(f"{file} cannot be loaded: {problem}" for file, problem in self.problems.items())
             raise UnknownAgentError(f"{error} ({broken})" if broken else str(error)) from None
 
