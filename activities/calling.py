@@ -55,6 +55,8 @@ def _choice(step: Step) -> str:
     """
     choice, names = step.agent.tool_choice, [tool.name for tool in step.agent.tools]
     if choice not in (*CHOICES, *names):
+        if step.agent.may_be_served(choice):  # its server is away
+            return "auto"
         choices = ", ".join([*CHOICES, *names])
         raise InputRefusedError(
             f"tool_choice {choice!r} is no tool of agent {step.agent.name!r}; it is one of: {choices}"

@@ -14,6 +14,7 @@ from typing import Any
 import structlog
 
 from activities.ports import EventLog, Store, ToolServers
+from activities.results import READ_RESULT
 from activities.step import Step
 from domain import ids
 from domain.agent import Agent, Tool
@@ -71,7 +72,7 @@ class ServedTools:
 
     async def _list(self, step: Step, agent: Agent) -> Listing:
         answers = await asyncio.gather(*(self._ask(server) for server in agent.mcp))
-        listing, taken = Listing(), {tool.name for tool in agent.tools}
+        listing, taken = Listing(), {READ_RESULT, *(tool.name for tool in agent.tools)}
         for server, answer in zip(agent.mcp, answers, strict=True):
             if isinstance(answer, str):
                 listing.away[server.name] = answer

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from adapters.mcp_servers import McpServers
+from domain.approvals import ApprovalPolicy
 from domain.hooks import StepChanges, StepInfo
 from domain.mcp import McpServer
 from domain.messages import Message
@@ -18,6 +19,7 @@ from doubles.scripted_model import Reply, ToolCall
 from runtime import leash
 from tests.adapters.test_mcp_servers import TIME, odd
 from tests.system import System, new_thread
+from tests.workflows.test_approvals import resolve
 from tests.workflows.test_options import define
 from tests.workflows.test_tools import READS, begun_before, calls
 
@@ -304,3 +306,37 @@ async def test_a_worker_that_reaches_no_servers_answers_all_the_same(system: Sys
     define(system, mcp=(odd(),), tools=())
     assert await system.ask(thread, "Hi", agent="mine") == "You said: Hi"
     assert offered(system) == []
+
+
+async def test_a_choice_of_a_tool_whose_server_is_away_is_no_choice(served: System, thread: str) -> None:
+    define(served, mcp=(McpServer("lost", command=["no-such-program"]),), tool_choice="lost_any")
+    assert await served.ask(thread, "Hi", agent="mine") == "You said: Hi"
+
+
+# --- approvals
+
+
+async def test_a_call_that_a_pattern_names_waits_for_an_approval_and_keeps_its_list_meanwhile(
+    served: System, thread: str
+) -> None:
+    define(served, mcp=(odd(tools=["echo", "pid"], approve=["e*"]),))
+    asked = [ToolCall(name="odd_echo", arguments={"text": "hi"}, id="c1"), ToolCall(name="odd_pid", id="c2")]
+    served.model.script(Reply(tool_calls=asked), READS)
+    await served.submit(thread, "Go!", agent="mine", id="a")
+    [call] = await served.waiting(thread, 1)
+    assert (call["tool"], call["arguments"]) == ("odd_echo", '{"text":"hi"}')
+    define(served, mcp=(odd(tools=[]),))
+    await resolve(served, thread, call, arguments={"text": "edited"})
+    await served.ended(thread, "a")
+    edited, _ = await results(served, thread)
+    assert edited.text == "edited"
+
+
+async def test_the_policy_of_an_agent_applies_to_the_names_that_the_model_sees(served: System, thread: str) -> None:
+    define(served, mcp=(odd(tools=["echo"]),), approvals=ApprovalPolicy(require=["odd_*"]))
+    served.model.script(Reply(tool_calls=[ToolCall(name="odd_echo", arguments={"text": "hi"}, id="c1")]), READS)
+    await served.submit(thread, "Go!", agent="mine", id="a")
+    [call] = await served.waiting(thread, 1)
+    await resolve(served, thread, call, "deny", by="Eve", reason="no")
+    await served.ended(thread, "a")
+    assert [row.text for row in await results(served, thread)] == ["The call was denied by Eve: no"]
