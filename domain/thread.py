@@ -214,6 +214,11 @@ class ThreadState(Kept):
         left = len(list(waiting_calls(self.running)))
         return ResolveReceipt(call_id=wanted.call_id, decision=known.decision, turn=known.turn, left=left)
 
+    def knows_call(self, call_id: str) -> bool:
+        """Whether it waits, or did a while ago."""
+        running = self.running
+        return call_id in self.resolved or (running is not None and any(c.call_id == call_id for c in running.plan))
+
     def note_call_done(self, index: int, result_id: str) -> None:
         """A call of the running step, of which some had to wait, has ended."""
         assert self.running is not None

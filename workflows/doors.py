@@ -7,7 +7,8 @@ thread. They only change the state, and wait; the main loop works it off.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from datetime import timedelta
 from typing import Any, Literal
 
 from temporalio import workflow
@@ -41,6 +42,7 @@ with workflow.unsafe.imports_passed_through():
     from workflows import attributes, interface, options, turn
     from workflows.inputs import one_value
 
+UNKNOWN_CALL_WAIT = timedelta(seconds=20)
 MAX_ASKS = 4  # that wait; a further one is told at once how far its prompt is
 
 Kind = Literal["regenerate", "resume"]
@@ -117,11 +119,11 @@ class Doors:
             await self._again("resume", inputs, given_id)
 
     @workflow.signal(name="resolve")
-    def resolve(self, *inputs: Any) -> None:
+    async def resolve(self, *inputs: Any) -> None:
         """Decide about a call that waits; see domain.approvals.Resolution."""
         self._signalled()
         with self._refusals_recorded(inputs):
-            self._resolve(inputs)
+            await self._resolve(inputs)
 
     @workflow.signal(name="roll")
     def roll(self, *inputs: Any) -> None:
@@ -192,7 +194,7 @@ class Doors:
         """Decide about a call that waits, and hear whether that is taken."""
         with refusals_told():
             await self._updated()
-            return self._resolve(inputs)
+            return await self._resolve(inputs)
 
     # --- queries
 
@@ -278,10 +280,26 @@ class Doors:
             self._calls.stop()
         return receipt
 
-    def _resolve(self, inputs: tuple[Any, ...]) -> ResolveReceipt:
-        receipt = self._state.resolve(read_resolution(one_value(inputs, "resolve")))
+    async def _resolve(self, inputs: tuple[Any, ...]) -> ResolveReceipt:
+        wanted = read_resolution(one_value(inputs, "resolve"))
+        await self._opened()
+        await self._planned(wanted.call_id)
+        receipt = self._state.resolve(wanted)
         self._show()
         return receipt
+
+    async def _planned(self, call_id: str) -> None:
+        """Who reads the store, or hears the event, may know of a call before the thread does, or after its worker was lost."""
+        running = self._state.running
+        if running is None or running.stopped() or self._state.knows_call(call_id):
+            return
+        step = running.step
+        with suppress(TimeoutError):
+            await workflow.wait_condition(
+                lambda: bool(running.plan) or running.stopped() or running.step != step or self._leaving,
+                timeout=UNKNOWN_CALL_WAIT,
+                timeout_summary="for a call that is not known yet",
+            )
 
     async def _withdraw(self, inputs: tuple[Any, ...]) -> ChangeReceipt:
         prompt_id = read_withdraw(one_value(inputs, "withdraw")).prompt_id

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pexpect
 import pytest
 
-from doubles.scripted_model import Reply, ScriptedModel
+from doubles.scripted_model import Reply, ScriptedModel, ToolCall
 from tests.e2e.driver import Everthread, family_of, kill9
 
 WORDS = " ".join(f"word{number}" for number in range(30))
@@ -20,8 +20,8 @@ ESCAPE = r"\x1b\[[0-9;?]*[A-Za-z]"
 class Terminal:
     """The program on a pseudo-terminal of 100 columns and 50 rows. A space may be drawn as a move of the cursor."""
 
-    def __init__(self, everthread: Everthread) -> None:
-        program, *arguments = everthread.command()
+    def __init__(self, everthread: Everthread, *options: str) -> None:
+        program, *arguments = everthread.command(*options)
         self._child: pexpect.spawn[str] = pexpect.spawn(
             program, arguments, cwd=str(everthread.folder), env=everthread.environment | {"TERM": "xterm", "PROMPT_TOOLKIT_NO_CPR": "1"},
             encoding="utf-8", dimensions=(50, 100), timeout=20,
@@ -145,7 +145,27 @@ async def test_after_kill_9_the_chat_opens_the_same_thread_and_shows_the_finishe
     ]
 
 
-def open_chat(everthread: Everthread, terminals: list[Terminal]) -> Terminal:
-    terminal = Terminal(everthread)
+async def test_an_approval_is_asked_for_in_the_chat_and_after_kill_9_in_the_next_one(
+    fresh: Everthread, model: ScriptedModel, terminals: list[Terminal]
+) -> None:
+    ticket = ToolCall(name="fileTicket", arguments={"subject": "Kettle", "description": "It leaks."})
+    model.script(Reply(tool_calls=[ticket], times=1), Reply(after_tool=True, text="Filed."))
+    first = open_chat(fresh, terminals, "--agent", "supervised")
+    await first.shows("you ›")
+    first.type("My kettle leaks.\r")
+    await first.shows("yes, or no and why")
+    await first.kill9_tree()
+
+    again = open_chat(fresh, terminals, "--agent", "supervised")
+
+    assert 'fileTicket {"subject":"Kettle"' in await again.shows("yes, or no and why")
+    again.type("yes\r")
+    await again.shows("supervised › Filed.")
+    await again.shows("you ›")
+    assert len(model.requests) == 2
+
+
+def open_chat(everthread: Everthread, terminals: list[Terminal], *options: str) -> Terminal:
+    terminal = Terminal(everthread, *options)
     terminals.append(terminal)
     return terminal

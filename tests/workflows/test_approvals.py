@@ -10,7 +10,7 @@ import pytest
 from temporalio.client import WorkflowUpdateFailedError
 
 from domain.agent import Agent
-from domain.approvals import ApprovalPolicy, Resolution
+from domain.approvals import ApprovalPolicy, Resolution, call_digest
 from domain.errors import ResolvedAlreadyError, UnknownCallError
 from domain.messages import Message
 from domain.prompts import Prompt, ReplyTo
@@ -202,6 +202,26 @@ async def test_a_decision_about_other_arguments_is_refused(system: System, threa
         await resolve(system, thread, call, "result", result=1)
     await resolve(system, thread, call, "deny")
     await system.ended(thread, "a")
+
+
+async def test_a_decision_waits_for_a_call_that_the_thread_is_about_to_know_of(system: System, thread: str) -> None:
+    """Who reads the store may be quicker than the thread, above all after a crash."""
+    system.model.script(Reply(tool_calls=[REFUND], step=1, first_delay_s=0.3), READS)
+    await system.submit(thread, "Do it!", id="a", agent="cashier")
+    digest = call_digest("refund", '{"amount": 5}')
+    receipt = await resolve(system, thread, {"call_id": "c1", "digest": digest})
+    assert receipt.decision == "approve"
+    await system.ended(thread, "a")
+    assert system.bench.ran == [("refund", 5)]
+
+
+async def test_a_decision_about_no_call_of_the_step_is_refused_once_the_step_is_known(
+    system: System, thread: str
+) -> None:
+    system.model.script(Reply(text="Well.", first_delay_s=0.2))
+    await system.submit(thread, "Do it!", id="a", agent="cashier")
+    with pytest.raises(UnknownCallError, match="those that wait: none"):
+        await resolve(system, thread, {"call_id": "c1", "digest": "0" * 20}, "deny")
 
 
 async def test_a_decision_by_signal_that_cannot_be_taken_is_recorded(system: System, thread: str) -> None:

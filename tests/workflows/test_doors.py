@@ -221,9 +221,10 @@ async def test_a_signal_of_an_unknown_name_is_recorded(system: System, thread: s
     first, second = await system.refused(thread, 2)
     assert (
         first.error
-        == "signal a string ('promtp') is not known; the signals are: edit, interrupt, prompt, regenerate, resume, roll, withdraw"
+        == "signal a string ('promtp') is not known; the signals are: edit, hand_back, interrupt, prompt, regenerate, "
+        "resolve, resume, roll, say, take_over, withdraw"
     )
-    assert len(second.error or "") < 200
+    assert len(second.error or "") < 220
     assert await system.ask(thread, "Hi", id="a") == "You said: Hi"
 
 

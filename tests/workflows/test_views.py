@@ -48,6 +48,8 @@ async def test_the_status_of_an_idle_thread(system: System, thread: str) -> None
         "waiting_ids": [],
         "steered": 0,
         "undelivered": 0,
+        "calls": [],
+        "operator": None,
         "retrying": [],
     }
 
