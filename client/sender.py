@@ -35,8 +35,7 @@ from domain.errors import (
 )
 from domain.prompts import ThreadStart, read_thread_id
 from workflows import attributes
-from workflows.interface import PROMPT_REFUSALS
-from workflows.thread import TASK_TIMEOUT, AgentThread
+from workflows.interface import PROMPT_REFUSALS, TASK_TIMEOUT, WORKFLOW
 
 CALL_TIMEOUT = timedelta(seconds=30)
 # The server allows ten at once for a workflow, and answers a flood with outcomes that nobody knows.
@@ -105,7 +104,7 @@ class Sender:
 
     def _operation(self, thread: str, start: ThreadStart) -> WithStartWorkflowOperation[Any, Any]:
         return WithStartWorkflowOperation(
-            AgentThread.run,
+            WORKFLOW,
             args=[start],
             id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
             **self._options(thread, start),
@@ -115,7 +114,7 @@ class Sender:
         """Start the thread unless it runs. Raises: UnavailableError."""
         try:
             await self.temporal.start_workflow(
-                AgentThread.run,
+                WORKFLOW,
                 args=[start],
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 rpc_timeout=CALL_TIMEOUT,

@@ -28,7 +28,6 @@ from domain.errors import EverthreadError, SetupError
 from domain.messages import preview
 from domain.prompts import ThreadStart, read_thread_id
 from gateway.app import make_app
-from gateway.chat import Chat
 from gateway.filter import run_filter, standard_input
 from gateway.mcp_door import McpDoor
 from runtime import banner, local, logs, wiring
@@ -132,11 +131,11 @@ class _System:
     threads: Threads
     ports: wiring.Ports
     machine: local.Machine
-    chat: Chat | None = None  # once it is open
+    stop_answer: Callable[[], bool] | None = None  # once a chat is open
 
     def ctrl_c(self) -> bool:
         """Whether it stopped an answer, and the program goes on."""
-        return self.chat is not None and self.chat.stop_answer()
+        return self.stop_answer is not None and self.stop_answer()
 
     async def go_on_with_unended(self) -> None:
         """Say which turns were cut off, and make sure that each is gone on with."""
@@ -170,8 +169,11 @@ class _System:
         facts = self._facts(thread)
         sys.stdout.write(f"\n{banner.banner(facts)}\n{banner.things_to_try(facts, thread)}\n")
         await self.threads.ensure_running(thread, self._start())  # so that all three things work at once
-        self.chat = Chat(self.threads, self._reader(), thread=thread, start=self._start())
-        await self.chat.run()
+        from gateway.chat import Chat  # slow to load, and most starts of a service chat with nobody
+
+        chat = Chat(self.threads, self._reader(), thread=thread, start=self._start())
+        self.stop_answer = chat.stop_answer
+        await chat.run()
 
     async def _filter(self, thread: str) -> None:
         _say(banner.banner(self._facts(thread)))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Literal
 
 from pydantic import BaseModel, Field
@@ -30,6 +31,7 @@ from domain.wishes import (
 )
 
 WORKFLOW = "AgentThread"
+TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
 TASK_QUEUE = "everthread"  # unless EVERTHREAD_TASK_QUEUE names another
 
 Kind = Literal["start", "signal", "update", "query"]

@@ -9,7 +9,6 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
 from typing import Any, NoReturn
 
 from temporalio import workflow
@@ -32,8 +31,6 @@ with workflow.unsafe.imports_passed_through():
     from workflows.inbox import Inbox
     from workflows.inputs import one_value
     from workflows.operator import OperatedDoors, say_next
-
-TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
 
 
 @workflow.defn(name=interface.WORKFLOW)
@@ -323,7 +320,7 @@ class AgentThread(OperatedDoors):
             {
                 "state": {"idle_roll_s": IDLE_ROLL_S} | self._state.carried()
             },  # of an older release, which did not know it
-            task_timeout=TASK_TIMEOUT,
+            task_timeout=interface.TASK_TIMEOUT,
             initial_versioning_behavior=workflow.ContinueAsNewVersioningBehavior.AUTO_UPGRADE,
         )
 

@@ -13,8 +13,6 @@ from typing import Annotated
 import typer
 from google.protobuf.json_format import ParseError
 from temporalio.client import WorkflowHistory
-from temporalio.runtime import Runtime, TelemetryConfig
-from temporalio.worker import Replayer, WorkflowReplayResult
 
 from client.commands.console import FAILED, UNUSABLE, Console, Json, Progress, complain, run, tell
 from client.histories import events_of
@@ -25,7 +23,6 @@ from domain import ids
 from domain.errors import InputRefusedError
 from domain.messages import preview
 from workflows.interface import WORKFLOW
-from workflows.thread import AgentThread
 
 ALL_LIMIT = 1_000
 REASON_CHARS = 400
@@ -66,6 +63,11 @@ def replay(
 
 
 async def _replay(console: Console, chosen: Chosen, *, as_json: bool) -> int:
+    from temporalio.runtime import Runtime, TelemetryConfig  # slow to load, and no other command needs them
+    from temporalio.worker import Replayer
+
+    from workflows.thread import AgentThread
+
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)  # what fails is told here, in one line
     quiet = Runtime(telemetry=TelemetryConfig(logging=None))
     replayer = Replayer(workflows=[AgentThread], data_converter=console.converter, runtime=quiet)
@@ -75,7 +77,7 @@ async def _replay(console: Console, chosen: Chosen, *, as_json: bool) -> int:
         async for result in results:
             done += 1
             failed += result.replay_failure is not None
-            _tell(result, as_json=as_json)
+            _tell(result.history, result.replay_failure, as_json=as_json)
     if not done:
         raise InputRefusedError(f"there is no history of a workflow {WORKFLOW} there")
     if not as_json:
@@ -83,8 +85,7 @@ async def _replay(console: Console, chosen: Chosen, *, as_json: bool) -> int:
     return FAILED if failed else 0
 
 
-def _tell(result: WorkflowReplayResult, *, as_json: bool) -> None:
-    history, failure = result.history, result.replay_failure
+def _tell(history: WorkflowHistory, failure: Exception | None, *, as_json: bool) -> None:
     started = history.events[0].workflow_execution_started_event_attributes
     fields = {
         "workflow_id": history.workflow_id,
