@@ -15,6 +15,7 @@ from temporalio.api.workflowservice.v1 import DescribeWorkerDeploymentRequest
 from temporalio.worker import Worker
 
 from client.visibility import count_running
+from domain.approvals import Resolution
 from doubles.scripted_model import Reply, ToolCall
 from runtime.settings import Settings
 from runtime.wiring import Ports, make_worker, version
@@ -145,6 +146,26 @@ async def test_a_turn_that_runs_during_a_deploy_goes_on_at_its_next_step(fleet: 
     await fleet.system.idle(thread)
     assert await fleet.builds(thread) == [{"1"}, {"2"}]
     assert (await fleet.system.prompt(thread, receipt.prompt_id)).status == "answered"
+
+
+async def test_a_call_that_waits_for_an_approval_outlives_two_deploys(fleet: Fleet, thread: str) -> None:
+    """One right after the other; the decision is carried out by the build of the last."""
+    system = fleet.system
+    system.model.script(
+        Reply(tool_calls=[ToolCall(name="refund", arguments={"amount": 5}, id="c1")], step=1),
+        Reply(after_tool=True, text="I read: {tool}"),
+    )
+    await fleet.deploy("1")
+    await system.submit(thread, "Refund!", id="a", agent="cashier")
+    [call] = await system.waiting(thread)
+    await fleet.deploy("2")
+    await fleet.deploy("3")
+    await system.threads.resolve(thread, Resolution(call_id="c1", decision="approve", digest=call["digest"]))
+    await system.ended(thread, "a")
+    await system.idle(thread)
+    assert system.bench.ran == [("refund", 5)]
+    assert (await fleet.builds(thread))[-1] == {"3"}
+    assert len(system.model.requests) == 2
 
 
 async def _holding(system: System) -> bool:
