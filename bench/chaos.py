@@ -2,7 +2,8 @@
 
 50 threads get 2,000 prompts by signal and update mixed, in bursts; 5 % are sent twice, 10 % steer, interrupt or replace
 or are followed by an interrupt, some are withdrawn, edited or want no waiting. Three workers run; every few seconds one
-is killed and started again at once, or stopped and continued. Whoever sends does as a client should: what Temporal did
+is killed and started again at once, or stopped and continued. Some calls wait for an approval, which comes from outside,
+now and then twice and differently. Whoever sends does as a client should: what Temporal did
 not confirm is sent again under its id. In the end every prompt must have exactly one end (see bench.chaos_count).
 
 SECONDS= how long the storm lasts, N= prompts, SEED= repeats the choices of an earlier run, KEEP= a new folder for all
@@ -17,6 +18,7 @@ import random
 import sys
 import time
 from collections import Counter
+from contextlib import suppress
 from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
@@ -29,8 +31,10 @@ from bench.chaos_count import Count, Sent, count
 from bench.fleet import FLEET_LAYOUT, Fleet, Worker, fleet
 from bench.ground import figure, p95, play, say
 from client.sender import CALL_TIMEOUT
-from domain.errors import ThreadBusyError, UnavailableError
-from domain.messages import preview
+from domain.approvals import Resolution
+from domain.errors import InputRefusedError, ThreadBusyError, UnavailableError
+from domain.listing import CallFilter
+from domain.messages import Message, preview
 from domain.prompts import Prompt, ThreadStart
 from domain.wishes import ChangeReceipt
 
@@ -43,17 +47,18 @@ KILLS = 0.6  # of all blows; the others are freezes
 REST_S = 180.0
 PACE_S = 0.05
 WORDS = " ".join(f"word{number}" for number in range(20))
-CALLS: dict[str, list[str]] = {"look": ["look"], "pay": ["pay"], "settle": ["pay", "look", "pay"]}
+CALLS: dict[str, list[str]] = {"look": ["look"], "pay": ["pay"], "settle": ["pay", "look", "vouch"], "vouch": ["vouch"]}
 REPLIES: list[dict[str, Any]] = [
     *({"when": word, "tool_calls": [{"name": name} for name in names]} for word, names in CALLS.items()),
     {"after_tool": True, "text": WORDS, "delay_s": PACE_S},
     {"text": WORDS, "delay_s": PACE_S},
 ]
-ASKS = ["tell me."] * 8 + ["look around.", "pay.", "settle it.", "tell me more."]
+ASKS = ["tell me."] * 8 + ["look around.", "pay.", "settle it.", "vouch for me."]
 MODES = {"queue": 90.5, "steer": 2.5, "interrupt": 2.5, "replace": 2.5, "reject": 2.0}
 AFTER = {"": 88.5, "again": 5.0, "interrupt": 2.5, "withdraw": 2.0, "edit": 2.0}  # what is done about a prompt, in %
 AGAIN_S = 0.5
 UNHEARD_CHARS = 120
+BY_SIGNAL, TWICE = 0.2, 0.2  # of all decisions
 
 
 @dataclass
@@ -64,6 +69,7 @@ class Storm:
     did: Counter[str] = field(default_factory=Counter)
     unheard: Counter[str] = field(default_factory=Counter)  # why what was sent had to be sent again
     calm: bool = False
+    decided: dict[str, str] = field(default_factory=dict)  # a call's row → what the thread has confirmed
 
     # --- sending
 
@@ -154,6 +160,36 @@ class Storm:
             return
         sent.withdrawn, sent.said = name == "withdraw", said if name == "edit" else sent.text
 
+    # --- deciding
+
+    async def decide_all(self) -> None:
+        """About every call that waits, for as long as the storm and the rest take."""
+        while True:
+            with suppress(UnavailableError):
+                page = await self.fleet.store.waiting_calls(CallFilter(), cursor=None, limit=50)
+                await asyncio.gather(*(self.decide(row) for row in page.items))
+            await asyncio.sleep(AGAIN_S)
+
+    async def decide(self, row: Message) -> None:
+        """By update, or now and then by signal; and again, otherwise, which must not be taken."""
+        one, other = self.chance.sample(["approve", "approve", "deny"], 2)
+        wanted = Resolution.model_validate(
+            {"id": f"d-{row.id}", "call_id": row.call_id, "decision": one, "digest": row.args_digest, "by": "chaos"}
+        )
+        try:
+            if self.chance.random() < BY_SIGNAL:
+                await self.fleet.threads.handle(row.thread).signal("resolve", wanted, rpc_timeout=CALL_TIMEOUT)
+                return
+            await self.fleet.threads.resolve(row.thread, wanted)
+            self.decided[row.id] = one
+            self.did[one] += 1
+            if self.chance.random() < TWICE:
+                twice = wanted.model_copy(update={"id": f"e-{row.id}", "decision": other})
+                await self.fleet.threads.resolve(row.thread, twice)
+                self.did["decided twice"] += 1
+        except (InputRefusedError, UnavailableError, RPCError) as error:
+            self.unheard[preview(str(error), 40)] += 1
+
     # --- blows
 
     async def blow(self, workers: list[Worker]) -> None:
@@ -208,6 +244,7 @@ async def storm(found: Fleet, chance: random.Random, prompts: int, seconds: floa
     workers = await found.start(WORKERS)
     s, began = Storm(found, chance), time.monotonic()
     telling, blows = asyncio.create_task(s.tell(began)), asyncio.create_task(s.blow(workers))
+    deciding = asyncio.create_task(s.decide_all())
     await s.send_all(prompts, seconds)
     await asyncio.sleep(began + seconds - time.monotonic())
     s.calm = True
@@ -220,8 +257,11 @@ async def storm(found: Fleet, chance: random.Random, prompts: int, seconds: floa
         await asyncio.gather(*(s.persist(s.deliver, last(s, thread)) for thread in threads))
         stuck = await s.rest(threads)
     telling.cancel()
-    result = await count(found, s.prompts, s.prompts[asked:], found.folder / "ledger")
+    deciding.cancel()
+    result = await count(found, s.prompts, s.prompts[asked:], found.folder / "ledger", s.decided)
     result.faults += stuck
+    if s.did["decided twice"]:
+        result.faults.append(f"{s.did['decided twice']} second decisions were taken")
     return s, result
 
 
@@ -271,6 +311,8 @@ def report(s: Storm, found: Count, seconds: float) -> None:
     figure("chaos.double_answers", found.double_answers)
     figure("chaos.double_writes", found.double_writes)
     figure("chaos.invalid_histories", found.invalid)
+    figure("chaos.decisions", len(s.decided))
+    figure("chaos.wrong_decisions", found.wrong_decisions)
     for fault in found.faults:
         say(f"BROKEN: {fault}")
 

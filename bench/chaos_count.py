@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import WorkflowHistory
 
+from bench.agents.teller import VOUCHED
 from bench.fleet import Fleet
 from domain.messages import Message, preview
 from domain.prompts import Mode
@@ -44,6 +45,7 @@ class Count:
     invalid: int = 0
     answers: int = 0
     payments: int = 0
+    wrong_decisions: int = 0  # that were confirmed and not kept
     unlogged: int = 0  # final in the store, and killed before the line was written
     late_tasks: int = 0
     broken: set[str] = field(default_factory=set)  # threads
@@ -73,7 +75,9 @@ async def rows_of(fleet: Fleet, thread: str) -> list[Message]:
             return rows
 
 
-async def count(fleet: Fleet, prompts: Sequence[Sent], last: Sequence[Sent], ledger: Path) -> Count:
+async def count(
+    fleet: Fleet, prompts: Sequence[Sent], last: Sequence[Sent], ledger: Path, decided: Mapping[str, str]
+) -> Count:
     found, by_thread = Count(), defaultdict[str, list[Sent]](list)
     finished = Counter(line["message_id"] for line in fleet.log("message.finished"))
     for prompt in prompts:
@@ -86,6 +90,7 @@ async def count(fleet: Fleet, prompts: Sequence[Sent], last: Sequence[Sent], led
         check_order(found, thread, sent, rows)
         check_answers(found, thread, rows, finished)
         check_calls(found, thread, rows)
+        check_decisions(found, thread, rows, decided, ledger)
         events = (await _history(fleet, thread)).events
         found.late_tasks += sum(event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_TIMED_OUT for event in events)
         if await fleet.store.open_prompts(thread, 1):
@@ -168,6 +173,21 @@ def check_calls(found: Count, thread: str, rows: Sequence[Message]) -> None:
             status = results.get((row.prompt_id, row.step, f"tool:{index}"), "nothing")
             if status in ("pending", "nothing"):
                 found.fault(thread, f"call {index} ({call['tool']}) of {row.prompt_id}, step {row.step} has {status}")
+
+
+def check_decisions(
+    found: Count, thread: str, rows: Sequence[Message], decided: Mapping[str, str], ledger: Path
+) -> None:
+    """What was decided about a call is what became of it; what nobody approved was not done."""
+    done = ledger.read_text() if ledger.exists() else ""
+    for row in (row for row in rows if row.role == "tool" and row.args_digest is not None):
+        kept, confirmed = (row.decision or {}).get("decision"), decided.get(row.id)
+        if confirmed is not None and kept != confirmed and row.status != "interrupted":
+            found.wrong_decisions += 1
+            found.fault(thread, f"call {row.id} was decided as {confirmed} and has {kept}, {row.status}")
+        if kept != "approve" and f"{VOUCHED} {row.id}" in done:
+            found.wrong_decisions += 1
+            found.fault(thread, f"call {row.id} has the decision {kept} and was run")
 
 
 def _planning(rows: Sequence[Message]) -> Iterator[Message]:

@@ -115,7 +115,7 @@ class Resolution(Wire):
 
     `approve` it, with other `arguments` if some are given, or `deny` it, for a `reason` that the model reads; of a call
     that somebody else runs give the `result`, any JSON, or say that there is none: `error`, with the `reason`. `digest` is
-    that of the call as it was shown: an approval needs it. `by` is who decided. The same `id` again is the same decision.
+    that of the call as it was shown: an approval needs it. `by` is who decided. The same `id` again is the same decision; another one under it is refused.
     """
 
     model_config = ConfigDict(extra="forbid")

@@ -99,7 +99,7 @@ def decide(running: Running | None, wanted: Resolution) -> ResolveReceipt:
     if gated.resolution is None:
         _check(running, gated, wanted)
         gated.resolution = wanted
-    elif wanted.id is None or gated.resolution.id != wanted.id:
+    elif wanted.id is None or (wanted.id, wanted.decision) != (gated.resolution.id, gated.resolution.decision):
         raise ResolvedAlreadyError(f"call {wanted.call_id} {gated.resolution.sentence()}; that stands")
     return receipt(running, gated.resolution)
 

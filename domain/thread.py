@@ -209,10 +209,10 @@ class ThreadState(Kept):
         known = self.resolved.get(wanted.call_id)
         if known is None or any(self._call_of(gated) == wanted.call_id for gated in undone(self.running)):
             return decide(self.running, wanted)
-        if known.decision is None or wanted.id is None or wanted.id != known.id:
+        if wanted.id is None or wanted.id != known.id or wanted.decision != known.decision:
             raise ResolvedAlreadyError(f"call {wanted.call_id} {known.sentence}; it has ended")
         left = len(list(waiting_calls(self.running)))
-        return ResolveReceipt(call_id=wanted.call_id, decision=known.decision, turn=known.turn, left=left)
+        return ResolveReceipt(call_id=wanted.call_id, decision=wanted.decision, turn=known.turn, left=left)
 
     def knows_call(self, call_id: str) -> bool:
         """Whether it waits, or did a while ago."""

@@ -161,7 +161,9 @@ async def test_a_call_with_arguments_that_are_invalid_waits_for_nobody(system: S
 async def test_a_second_decision_is_refused_and_the_first_stands(system: System, thread: str) -> None:
     first, second = (ToolCall(name="refund", arguments={"amount": n}, id=f"c{n}") for n in (1, 2))
     one, other = await asked(system, thread, first, second)
-    await resolve(system, thread, one, "deny", by="Eve", reason="no")
+    await resolve(system, thread, one, "deny", by="Eve", reason="no", id="d")
+    with pytest.raises(ResolvedAlreadyError, match="call c1 was denied by Eve: no"):
+        await resolve(system, thread, one, by="Eve", id="d")
     with pytest.raises(ResolvedAlreadyError, match="call c1 was denied by Eve: no"):
         await resolve(system, thread, one, by="Mallory")
     await resolve(system, thread, other)
@@ -186,6 +188,8 @@ async def test_the_same_decision_sent_again_is_the_same_decision(system: System,
     await resolve(system, thread, other)
     await system.ended(thread, "a")
     assert (await resolve(system, thread, one, id="d")).decision == "approve"
+    with pytest.raises(ResolvedAlreadyError, match="call c1 was approved"):
+        await resolve(system, thread, one, "deny", id="d")
     assert sorted(system.bench.ran) == [("refund", 1), ("refund", 2)]
 
 
