@@ -130,6 +130,8 @@ class Gates:
             raise self._failed[0]
 
     def _fall_due(self, gated: Gated, what: Due) -> None:
+        if gated.resolution is not None:  # decided since the timer began, though nothing new is begun about it now
+            return
         terms = terms_of(self._running)
         if what == "deadline":
             gated.resolution = by_deadline(self._running, gated)
