@@ -5,10 +5,12 @@ from __future__ import annotations
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from domain.agent import Agent
 from domain.approvals import call_digest
-from doubles.scripted_model import ToolCall
+from domain.errors import UnknownCallError
+from doubles.scripted_model import Reply, ToolCall
 from tests.system import System, count
-from tests.workflows.test_approvals import REFUND, asked, ran, resolve, results, strict
+from tests.workflows.test_approvals import READS, REFUND, asked, ran, resolve, results, strict
 
 REFUND_DIGEST = call_digest("refund", '{"amount": 5}')
 
@@ -34,3 +36,46 @@ async def test_a_decision_stands_though_its_deadline_passes_before_anything_is_d
     [row, _] = await results(system, thread)
     assert (row.decision or {})["by"] == "Eve"
     assert system.bench.ran[1:] == ([("refund", 5)] if decision == "approve" else [])
+
+
+async def test_the_same_decision_again_is_not_one_about_a_later_call_of_the_same_id(
+    system: System, thread: str
+) -> None:
+    """Providers count calls anew; and a sender that was not answered sends its decision again."""
+    system.model.script(Reply(tool_calls=[REFUND], step=1), READS)
+    system.add_agent(Agent("forgetful", tools=system.bench.gated(), recent_messages=0))
+    await system.submit(thread, "Do it!", id="a", agent="forgetful")
+    [call] = await system.waiting(thread)
+    await resolve(system, thread, call, id="d", by="Eve")
+    await system.ended(thread, "a")
+    system.model.script(Reply(tool_calls=[REFUND], step=1), READS)
+    await system.submit(thread, "Again!", id="b", agent="forgetful")
+    [again] = await system.waiting(thread)
+    assert again["call_id"] == call["call_id"]
+    receipt = await resolve(system, thread, call, id="d", by="Eve")
+    assert (receipt.decision, receipt.turn) == ("approve", 1)
+    assert len(await system.waiting(thread)) == 1
+    await resolve(system, thread, again, "deny", id="e")
+    await system.ended(thread, "b")
+    assert system.bench.ran == [("refund", 5)]
+
+
+async def test_a_decision_that_opens_a_terminated_thread_waits_for_the_step_it_is_about(
+    system: System, thread: str
+) -> None:
+    """Which is not the first: the steps before it are gone through again, from the store."""
+    system.model.script(Reply(tool_calls=[ToolCall(name="look")], step=1), Reply(tool_calls=[REFUND], step=2), READS)
+    await system.submit(thread, "Do it!", id="a", agent="cashier")
+    [call] = await system.waiting(thread)
+    await system.workflow(thread).terminate()
+    receipt = await resolve(system, thread, call)
+    assert receipt.decision == "approve"
+    await system.ended(thread, "a")
+    assert system.bench.ran == [("look", "around"), ("refund", 5)]
+
+
+async def test_a_decision_about_an_unknown_call_is_refused_once_the_turn_has_ended(system: System, thread: str) -> None:
+    system.model.script(Reply(tool_calls=[ToolCall(name="look")], step=1), Reply(text="Well.", first_delay_s=0.3))
+    await system.submit(thread, "Do it!", id="a", agent="cashier")
+    with pytest.raises(UnknownCallError, match="those that wait: none"):
+        await resolve(system, thread, {"call_id": "c1", "digest": REFUND_DIGEST}, "deny")
