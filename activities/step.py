@@ -96,6 +96,11 @@ class Step:
         return [row for row in self.running if row.role != "user" and row.step >= first]
 
     @property
+    def newest_turn(self) -> int:
+        """Of the thread: an older one may have been opened again, and is what the thread does all the same."""
+        return max(self.request.turn, self.record.turns if self.record else 0)
+
+    @property
     def last(self) -> bool:
         """No tools are run after this step."""
         first = self.prompt.from_step if self.prompt else 0

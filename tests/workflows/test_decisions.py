@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from functools import partial
+from typing import Any, cast
+
 import pytest
 from temporalio.api.enums.v1 import EventType
 
+from activities.ports import Store
 from domain.agent import Agent
 from domain.approvals import call_digest
-from domain.errors import UnknownCallError
+from domain.errors import StoreError, UnknownCallError
+from domain.messages import Message
 from doubles.scripted_model import Reply, ToolCall
 from tests.system import System, count
-from tests.workflows.test_approvals import READS, REFUND, asked, ran, resolve, results, strict
+from tests.workflows.test_approvals import READS, REFUND, asked, ran, resolve, results, rolled, strict
+from workflows import attributes
 
 REFUND_DIGEST = call_digest("refund", '{"amount": 5}')
 
@@ -79,3 +86,72 @@ async def test_a_decision_about_an_unknown_call_is_refused_once_the_turn_has_end
     await system.submit(thread, "Do it!", id="a", agent="cashier")
     with pytest.raises(UnknownCallError, match="those that wait: none"):
         await resolve(system, thread, {"call_id": "c1", "digest": REFUND_DIGEST}, "deny")
+
+
+async def test_a_thread_that_waited_before_it_was_lost_does_not_seem_to_wait(system: System, thread: str) -> None:
+    [call] = await asked(system, thread, REFUND)
+    await system.workflow(thread).signal("roll")
+    await system.until(partial(rolled, system, thread, 1))
+    await system.waiting(thread)
+    await resolve(system, thread, call)
+    await system.ended(thread, "a")
+    await system.idle(thread)
+    await system.workflow(thread).terminate()
+    await system.threads.ensure_running(thread)
+    await system.idle(thread)
+    assert await _shown_status(system, thread) == "active"
+    assert (await system.record(thread)).status == "active"
+
+
+async def test_a_turn_that_is_not_the_last_seems_to_wait_while_it_does(system: System, thread: str) -> None:
+    await system.ask(thread, "One", id="a", agent="cashier")
+    await system.ask(thread, "Two", id="b", agent="cashier")
+    await system.idle(thread)
+    system.model.script(Reply(tool_calls=[REFUND], step=1), READS)
+    await system.threads.regenerate(thread, prompt_id="a")
+    await system.waiting(thread)
+    assert (await system.record(thread)).status == "waiting"
+    await system.threads.interrupt(thread)
+    await system.ended(thread, "a")
+    await system.idle(thread)
+    assert (await system.record(thread)).status == "active"
+
+
+async def test_a_call_that_was_closed_with_its_turn_does_not_wait_again(system: System, thread: str) -> None:
+    """The run is lost between the two writes that close a stopped turn: of its calls, and of itself."""
+    await asked(system, thread, REFUND)
+    await system.stop_workers()
+    closing = _HalfClosing(system.store)
+    await system.start_worker(store=cast("Store", closing))
+    await system.threads.interrupt(thread)
+    await asyncio.wait_for(closing.reached.wait(), 20)
+    await system.workflow(thread).terminate()
+    await system.stop_workers()
+    await system.start_worker()
+    await system.threads.ensure_running(thread)
+    await system.ended(thread, "a")
+    await system.idle(thread)
+    assert (await system.record(thread)).status == "active"
+    assert system.bench.ran == []
+
+
+class _HalfClosing:
+    """A store that is away whenever a turn is to be interrupted, but not for what belongs to the turn."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self.reached = asyncio.Event()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._store, name)
+
+    async def amend(self, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        if changes.get("status") == "interrupted" and "turn" in changes:
+            self.reached.set()
+            raise StoreError("away")
+        return await self._store.amend(message_id, attempt, changes)
+
+
+async def _shown_status(system: System, thread: str) -> str:
+    description = await system.workflow(thread).describe()
+    return str(description.typed_search_attributes.get(attributes.STATUS))
