@@ -279,6 +279,12 @@ class ThreadState(Kept):
             )
         )
 
+    def note_recorded(self, refusals: list[Refusal]) -> None:
+        """The store has them."""
+        done = {refusal.id for refusal in refusals}
+        self.refusals = [refusal for refusal in self.refusals if refusal.id not in done]
+        self.deliveries += [refusal.id for refusal in refusals if refusal.reply_to is not None]
+
     def take_refusals(self, summary_id: str) -> list[Refusal]:
         """The refusals not recorded yet; they are the caller's to record from now on."""
         taken, self.refusals = self.refusals, []

@@ -22,6 +22,9 @@ from workflows import attributes
 REFUND_DIGEST = call_digest("refund", '{"amount": 5}')
 
 
+# --- at the deadline
+
+
 @pytest.mark.parametrize("default", ["deny", "approve"])
 async def test_a_decision_stands_though_its_deadline_passes_before_anything_is_done_about_it(
     system: System, thread: str, default: str
@@ -45,6 +48,9 @@ async def test_a_decision_stands_though_its_deadline_passes_before_anything_is_d
     assert system.bench.ran[1:] == ([("refund", 5)] if decision == "approve" else [])
 
 
+# --- ids
+
+
 async def test_the_same_decision_again_is_not_one_about_a_later_call_of_the_same_id(
     system: System, thread: str
 ) -> None:
@@ -65,6 +71,9 @@ async def test_the_same_decision_again_is_not_one_about_a_later_call_of_the_same
     await resolve(system, thread, again, "deny", id="e")
     await system.ended(thread, "b")
     assert system.bench.ran == [("refund", 5)]
+
+
+# --- a thread that was opened again
 
 
 async def test_a_decision_that_opens_a_terminated_thread_waits_for_the_step_it_is_about(
@@ -103,6 +112,20 @@ async def test_a_thread_that_waited_before_it_was_lost_does_not_seem_to_wait(sys
     assert (await system.record(thread)).status == "active"
 
 
+# --- what is told meanwhile
+
+
+async def test_what_is_refused_while_a_call_waits_is_recorded_at_once(system: System, thread: str) -> None:
+    [call] = await asked(system, thread, REFUND)
+    await system.workflow(thread).signal("resolve", {"call_id": "c1", "decision": "perhaps"})
+    [row] = await system.refused(thread)
+    assert (row.error or "").startswith("resolution: decision: ")
+    assert await system.waiting(thread) == [call]
+    await resolve(system, thread, call)
+    await system.ended(thread, "a")
+    assert system.bench.ran == [("refund", 5)]
+
+
 async def test_a_turn_that_is_not_the_last_seems_to_wait_while_it_does(system: System, thread: str) -> None:
     await system.ask(thread, "One", id="a", agent="cashier")
     await system.ask(thread, "Two", id="b", agent="cashier")
@@ -115,6 +138,22 @@ async def test_a_turn_that_is_not_the_last_seems_to_wait_while_it_does(system: S
     await system.ended(thread, "a")
     await system.idle(thread)
     assert (await system.record(thread)).status == "active"
+
+
+async def test_a_call_that_was_cancelled_with_its_thread_waits_again(system: System, thread: str) -> None:
+    await asked(system, thread, REFUND)
+    await system.workflow(thread).cancel()
+
+    async def closed() -> bool:
+        description = await system.workflow(thread).describe()
+        return description.close_time is not None
+
+    await system.until(closed)
+    await system.threads.ensure_running(thread)
+    [call] = await system.waiting(thread)
+    await resolve(system, thread, call)
+    await system.ended(thread, "a")
+    assert system.bench.ran == [("refund", 5)]
 
 
 async def test_a_call_that_was_closed_with_its_turn_does_not_wait_again(system: System, thread: str) -> None:
