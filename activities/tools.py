@@ -102,8 +102,9 @@ class ToolActivities:
             agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
         await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
-        decision = {} if found.waits is None or request.resolution is None else decided_changes(request.resolution)
-        changes = {"updated_at": self._clock()} | decision
+        wanted, now = request.resolution, self._clock()
+        decision = {} if found.waits is None or wanted is None else decided_changes(wanted, now)
+        changes = {"updated_at": now} | decision
         row = held(await self._store.amend(row_id, attempt, changes), attempt)
         begun_before = found.waits is None and (bool(before) or found.attempt != attempt)
         if begun_before and not row.final:

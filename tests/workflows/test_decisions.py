@@ -191,6 +191,17 @@ class _HalfClosing:
         return await self._store.amend(message_id, attempt, changes)
 
 
+async def test_the_time_that_a_call_waits_is_not_the_turns(system: System, thread: str) -> None:
+    system.add_agent(Agent("brisk", tools=system.bench.gated(), max_seconds=1.0))
+    [call] = await asked(system, thread, REFUND, agent="brisk")
+    await asyncio.sleep(1.1)  # what is measured
+    await resolve(system, thread, call)
+    await system.ended(thread, "a")
+    [_, answer] = await system.answers(thread, "a")
+    assert answer.finish == "stop"
+    assert system.model.requests[-1].body.get("tools")
+
+
 async def _shown_status(system: System, thread: str) -> str:
     description = await system.workflow(thread).describe()
     return str(description.typed_search_attributes.get(attributes.STATUS))
