@@ -202,6 +202,24 @@ async def test_the_time_that_a_call_waits_is_not_the_turns(system: System, threa
     assert system.model.requests[-1].body.get("tools")
 
 
+async def test_an_operator_is_not_kept_waiting_for_a_call_that_waits(system: System, thread: str) -> None:
+    """What they say is said after the turn; and an update that waits is one that others cannot send."""
+    [call] = await asked(system, thread, REFUND)
+    await system.threads.take_over(thread, "ada")
+    async with asyncio.timeout(5):
+        receipts = [await system.threads.say(thread, f"Hello {number}", "ada") for number in range(3)]
+    assert {receipt.disposition for receipt in receipts} == {"accepted"}
+    await system.workflow(thread).terminate()
+    await resolve(system, thread, call)
+    await system.ended(thread, "a")
+
+    async def told() -> bool:
+        texts = [row.text for row in await system.rows(thread) if row.author == "ada"]
+        return texts == ["Hello 0", "Hello 1", "Hello 2"]
+
+    await system.until(told)
+
+
 async def _shown_status(system: System, thread: str) -> str:
     description = await system.workflow(thread).describe()
     return str(description.typed_search_attributes.get(attributes.STATUS))
