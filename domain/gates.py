@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from domain.approvals import Gate, Resolution, ResolveReceipt, Terms, WaitingCall
+from domain.approvals import MAX_DECISION_BYTES, Gate, Resolution, ResolveReceipt, Terms, WaitingCall
 from domain.errors import InboxFullError, ResolvedAlreadyError, UnknownCallError
 from domain.messages import preview
 from domain.state import Gated, Running
@@ -16,7 +16,7 @@ from domain.wire import json_size
 BY_DEADLINE = "the deadline"
 UNDECIDED = "was not decided before its turn ended"
 NO_RESULT = "no result came in time"
-MAX_CARRIED_BYTES = 40_000  # of decisions that are at work, as JSON
+MAX_CARRIED_BYTES = MAX_DECISION_BYTES + 2_000  # of decisions that are at work, as JSON: one is always taken
 
 Why = Literal["asked", "reminder", "escalated"]
 Due = Literal["reminder", "escalated", "deadline"]

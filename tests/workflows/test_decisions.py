@@ -8,6 +8,7 @@ from typing import Any, cast
 
 import pytest
 from temporalio.api.enums.v1 import EventType
+from temporalio.client import WorkflowUpdateFailedError
 
 from activities.ports import Store
 from domain.agent import Agent
@@ -16,7 +17,7 @@ from domain.errors import StoreError, UnknownCallError
 from domain.messages import Message
 from doubles.scripted_model import Reply, ToolCall
 from tests.system import System, count
-from tests.workflows.test_approvals import READS, REFUND, asked, ran, resolve, results, rolled, strict
+from tests.workflows.test_approvals import READS, REFUND, asked, ran, resolve, results, rolled, strict, updated
 from workflows import attributes
 
 REFUND_DIGEST = call_digest("refund", '{"amount": 5}')
@@ -218,6 +219,17 @@ async def test_an_operator_is_not_kept_waiting_for_a_call_that_waits(system: Sys
         return texts == ["Hello 0", "Hello 1", "Hello 2"]
 
     await system.until(told)
+
+
+async def test_a_decision_that_can_never_be_carried_is_refused_as_too_large(system: System, thread: str) -> None:
+    """Its JSON may have six times the bytes of what it says."""
+    [call] = await asked(system, thread, REFUND)
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        given = {"decision": "approve", "digest": call["digest"], "arguments": {"why": "\x01" * 15_000}}
+        await updated(system, thread, {"call_id": "c1"} | given)
+    assert "keep large data elsewhere" in str(caught.value.__cause__)
+    await resolve(system, thread, call, "deny")
+    await system.ended(thread, "a")
 
 
 async def _shown_status(system: System, thread: str) -> str:
