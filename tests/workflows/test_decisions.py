@@ -8,7 +8,7 @@ from typing import Any, cast
 
 import pytest
 from temporalio.api.enums.v1 import EventType
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowExecutionStatus, WorkflowUpdateFailedError
 
 from activities.ports import Store
 from domain.agent import Agent
@@ -16,8 +16,9 @@ from domain.approvals import call_digest
 from domain.errors import StoreError, UnknownCallError
 from domain.messages import Message
 from doubles.scripted_model import Reply, ToolCall
-from tests.system import System, count
+from tests.system import System, count, started_with
 from tests.workflows.test_approvals import READS, REFUND, asked, ran, resolve, results, rolled, strict, updated
+from tests.workflows.test_idle import closed
 from workflows import attributes
 
 REFUND_DIGEST = call_digest("refund", '{"amount": 5}')
@@ -47,6 +48,15 @@ async def test_a_decision_stands_though_its_deadline_passes_before_anything_is_d
     [row, _] = await results(system, thread)
     assert (row.decision or {})["by"] == "Eve"
     assert system.bench.ran[1:] == ([("refund", 5)] if decision == "approve" else [])
+
+
+async def test_a_thread_ends_when_its_time_is_over_though_a_call_waits(system: System, thread: str) -> None:
+    system.model.script(Reply(tool_calls=[REFUND], step=1), READS)
+    await system.submit(thread, "Do it!", id="a", agent="cashier", start=started_with(ttl_s=1.0))
+    await system.waiting(thread)
+    [row] = await system.ended(thread, "a")
+    assert (row.status, row.error) == ("interrupted", "the thread's time to live is over")
+    assert await closed(system, thread) == WorkflowExecutionStatus.COMPLETED
 
 
 # --- ids
