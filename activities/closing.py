@@ -84,6 +84,8 @@ class ClosingActivities:
         asked = {"preview": preview(row.text, 80)} if row else {}
         status = "failed" if request.status == "failed" else "active"
         await self._store.end_turn(thread, request.turn, {"updated_at": now, "status": status} | asked)
+        if record is not None and record.status == "waiting" and record.turns > request.turn:  # it was opened again
+            await self._store.end_turn(thread, record.turns, {"status": "active"})
         note = log.warning if request.status == "failed" else log.info
         note(f"turn.{request.status}", thread=thread, prompt_id=prompt_id, turn=request.turn, error=request.error)
         data = {"turn": request.turn, "prompt_id": prompt_id, "status": request.status, "error": request.error}

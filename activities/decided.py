@@ -9,9 +9,9 @@ from domain.approvals import Resolution
 from domain.messages import Message
 
 
-def decided_changes(resolution: Resolution) -> dict[str, Any]:
+def decided_changes(resolution: Resolution, now: float) -> dict[str, Any]:
     """Of a row that waits no more."""
-    return {"waits": None, "decision": resolution.model_dump(mode="json")}
+    return {"waits": None, "decision": resolution.model_dump(mode="json"), "decided_at": now}
 
 
 def resolution_of(row: Message) -> Resolution | None:

@@ -78,10 +78,11 @@ class Gatekeeper:
         rows = {index: self._row(step, index, call, answer, now) for index, call in gated.items()}
         await self._store.insert(list(rows.values()))
         there = {row.id: row for row in await self._store.get([row.id for row in rows.values()])}
-        waiting = {index for index, row in rows.items() if (kept := there.get(row.id)) is None or kept.waits}
+        waiting = {index for index, row in rows.items() if _undecided(there.get(row.id))}
         if waiting:
+            step.lease.check()  # else the turn may have gone on, or ended
             changes = {"updated_at": now, "status": "waiting"}
-            await self._store.end_turn(step.request.thread, step.request.turn, changes)
+            await self._store.end_turn(step.request.thread, step.newest_turn, changes)
         for index in sorted(waiting):
             await self._tell(step, rows[index])
         plan = [
@@ -114,3 +115,8 @@ class Gatekeeper:
         }
         log.info("call.waits", message_id=row.id, tool=row.name, waits=row.waits)
         await self._events.publish(step.request.thread, "tool.waiting", step.event(**data))
+
+
+def _undecided(row: Message | None) -> bool:
+    """Not so a call that was closed with its turn, though nobody had decided about it."""
+    return row is None or (row.decision is None and not row.final)

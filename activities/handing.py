@@ -42,23 +42,20 @@ class Handoffs:
         return Outcome(text, changes={"handoff": tool.handoff})
 
     async def _first(self, request: ToolRequest, asker: Asker) -> str | None:
-        """The agent to which an earlier call of the step handed over."""
-        answer_id = ids.message_id(
-            request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step
-        )
+        """The agent to which another call of the step has handed over, or an earlier one is about to."""
+        place = {"branch": request.branch, "step": request.step}
+        answer_id = ids.message_id(request.thread, request.prompt_id, "answer", **place)
         agent = await self._catalog.agent(request.agent, asker)
         for answer in await self._store.get([answer_id]):
-            for index, planned in enumerate((answer.result or {}).get("plan", [])[: request.index]):
+            for index, planned in enumerate((answer.result or {}).get("plan", [])):
                 tool = agent.tool(planned["tool"]) if planned.get("offered", True) else None
-                if tool is not None and tool.handoff is not None and not await self._failed(request, index):
+                if tool is None or tool.handoff is None or index == request.index:
+                    continue
+                row_id = ids.message_id(request.thread, request.prompt_id, f"tool:{index}", **place)
+                row = next(iter(await self._store.get([row_id])), None)
+                if (row is not None and row.handoff) or (index < request.index and _goes_on(row)):
                     return tool.handoff
         return None
-
-    async def _failed(self, request: ToolRequest, index: int) -> bool:
-        """Whether another call of the step has ended without handing over, since it was denied, say."""
-        place = {"branch": request.branch, "step": request.step}
-        rows = await self._store.get([ids.message_id(request.thread, request.prompt_id, f"tool:{index}", **place)])
-        return any(row.final and row.handoff is None for row in rows)
 
     async def settle(self, request: ToolRequest, row: Message) -> None:
         """Make the thread the new agent's in its record; the same again on a retry."""
@@ -70,3 +67,8 @@ class Handoffs:
         data: dict[str, Any] = {"turn": row.turn, "prompt_id": row.prompt_id, "message_id": row.id}
         who = {"agent": row.handoff, "before": request.agent, "reason": row.text}
         await self._events.publish(request.thread, "agent.changed", data | who)
+
+
+def _goes_on(row: Message | None) -> bool:
+    """Whether a call is about to do what it is for: not one that was denied, say, or that may be."""
+    return row is None or not (row.final or row.waits)

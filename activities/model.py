@@ -94,7 +94,7 @@ class ModelActivities:
         request = step.request
         if request.step > 0:
             if step.record is not None and step.record.status == "waiting":  # what it waited for is there
-                await self._store.end_turn(request.thread, request.turn, {"status": "active"})
+                await self._store.end_turn(request.thread, step.newest_turn, {"status": "active"})
             if request.joined:  # the model may have stopped just before: then the turn goes on with this step
                 changes = {"status": "pending", "from_step": request.step}
                 await self._store.reopen(step.prompt_row_id, step.attempt, changes)

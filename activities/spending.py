@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from activities.ports import Store
 from domain import ids
 from domain.agent import Agent
-from domain.budgets import total_usage
+from domain.budgets import total_usage, waited_s
 from domain.messages import Message, Usage
 
 STEPS_A_LOOK = 50
@@ -57,7 +57,7 @@ def left_of(agent: Agent, prompt: Message, rows: Sequence[Message], now: float) 
     """What the running turn of a prompt may still use; `agent` as the prompt wants it, `rows` are the turn's."""
     done = [row for row in rows if row.step >= prompt.from_step]
     usage = total_usage(done)
-    started_at = min((row.created_at for row in done if row.role == "assistant"), default=now)
+    started_at = min((row.created_at for row in done if row.role == "assistant"), default=now) + waited_s(done)
     return Left(
         None if agent.max_tokens is None else agent.max_tokens - usage.prompt_tokens - usage.completion_tokens,
         None if agent.max_seconds is None else started_at + agent.max_seconds - now,

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 from activities.lease import Lease
 from domain import ids
 from domain.agent import Agent, Tool, with_options
-from domain.budgets import Ending, ending
+from domain.budgets import Ending, ending, waited_s
 from domain.errors import InputRefusedError
 from domain.handoffs import options_after
 from domain.hooks import StepInfo
@@ -36,7 +36,7 @@ class Step:
     record: ThreadRecord | None  # of the thread
     prompt: Message | None = None
     running: Sequence[Message] = ()  # the turn's rows so far
-    started_at: float = 0.0  # the turn's first model call, seconds since 1970
+    started_at: float = 0.0  # seconds since 1970: the turn's first model call, and later by what its calls waited
     ending: Ending | None = None  # why this call is the turn's last, if a limit makes it so
     offered: tuple[Tool, ...] = ()  # to the model in this call
     listing: Listing | None = None  # what the agent's MCP servers offer the turn
@@ -86,7 +86,8 @@ class Step:
         if any(row.handoff for row in self.done):
             options = options_after(options, self.agent)
         self.agent = with_options(self.agent, options)
-        self.started_at = min([created_at, *(row.created_at for row in self.done if row.role == "assistant")])
+        begun_at = min([created_at, *(row.created_at for row in self.done if row.role == "assistant")])
+        self.started_at = begun_at + waited_s(self.done)
         self.ending = ending(self.agent, self.done, now - self.started_at)
 
     @property
@@ -94,6 +95,11 @@ class Step:
         """The turn's answers and results so far, from where it was gone on with after an earlier end."""
         first = self.prompt.from_step if self.prompt else 0
         return [row for row in self.running if row.role != "user" and row.step >= first]
+
+    @property
+    def newest_turn(self) -> int:
+        """Of the thread: an older one may have been opened again, and is what the thread does all the same."""
+        return max(self.request.turn, self.record.turns if self.record else 0)
 
     @property
     def last(self) -> bool:

@@ -102,14 +102,16 @@ class ToolActivities:
             agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
         await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
-        decision = {} if found.waits is None or request.resolution is None else decided_changes(request.resolution)
-        changes = {"updated_at": self._clock()} | decision
-        row = held(await self._store.amend(row_id, attempt, changes), attempt)
-        begun_before = found.waits is None and (bool(before) or found.attempt != attempt)
+        now, decision = self._clock(), request.resolution
+        row = held(await self._store.amend(row_id, attempt, {"updated_at": now}), attempt)
+        waited = row.waits is not None  # while this attempt holds the row, so that no earlier one can begin any more
+        if waited and decision is not None and not row.final:
+            row = held(await self._store.amend(row_id, attempt, decided_changes(decision, now)), attempt)
+        begun_before = not waited and (bool(before) or found.attempt != attempt)
         if begun_before and not row.final:
             row.said = await self._said(request)  # also what the lost attempt could not note any more
         call = Call(request, attempt, lease, record, prompt, arguments, agent, row, begun_before)
-        if decision and not row.final:
+        if waited and row.decision is not None and not row.final:
             await self._tell_resolved(call)
         return call
 

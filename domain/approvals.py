@@ -17,10 +17,11 @@ from domain import ids
 from domain.content import valid_unicode
 from domain.messages import preview
 from domain.prompts import Metadata, Name, PromptId, ReplyTo, measure, read_as
-from domain.wire import Wire
+from domain.wire import Wire, json_size
 
 MAX_REASON = 1_000  # characters
 MAX_RESULT_BYTES = 32_000  # as JSON
+MAX_DECISION_BYTES = 40_000  # whole, as JSON
 LONGEST_S = 366 * 86_400.0
 SHOWN_ARGUMENTS, SHOWN_OF_STEP = 300, 6_000  # characters, of a call and of all calls of a step
 
@@ -139,6 +140,8 @@ class Resolution(Wire):
             raise ValueError("arguments go with approve: they are what is approved instead")
         if self.result is not None and self.decision != "result":
             raise ValueError("a result goes with the decision result")
+        if (size := json_size(self)) > MAX_DECISION_BYTES:
+            raise ValueError(f"has {size} bytes, more than {MAX_DECISION_BYTES}; keep large data elsewhere")
         return self
 
     def sentence(self) -> str:

@@ -45,6 +45,13 @@ def total_usage(turn: Sequence[Message]) -> Usage:
     )
 
 
+def waited_s(turn: Sequence[Message]) -> float:
+    """For how long calls of the turn waited for somebody to decide about them: that is no time of the turn's."""
+    decided = [row for row in turn if row.decided_at is not None]
+    steps = [[row for row in decided if row.step == step] for step in {row.step for row in decided}]
+    return sum(max(row.decided_at or 0.0 for row in rows) - min(row.created_at for row in rows) for rows in steps)
+
+
 def _end(finish: str, why: str) -> Ending:
     return Ending(finish, f"{why} {ANSWER_NOW}")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from domain.approvals import Gate, Resolution, ResolveReceipt, Terms, WaitingCall
+from domain.approvals import MAX_DECISION_BYTES, Gate, Resolution, ResolveReceipt, Terms, WaitingCall
 from domain.errors import InboxFullError, ResolvedAlreadyError, UnknownCallError
 from domain.messages import preview
 from domain.state import Gated, Running
@@ -16,10 +16,10 @@ from domain.wire import json_size
 BY_DEADLINE = "the deadline"
 UNDECIDED = "was not decided before its turn ended"
 NO_RESULT = "no result came in time"
-MAX_CARRIED_BYTES = 40_000  # of decisions that are at work, as JSON
+MAX_CARRIED_BYTES = MAX_DECISION_BYTES + 2_000  # of decisions that are at work, as JSON: one is always taken
 
 Why = Literal["asked", "reminder", "escalated"]
-Due = Literal["reminder", "escalated", "deadline"]
+Due = Literal["reminder", "escalated", "deadline", "end"]  # end: of the thread, whose time to live is over
 
 
 @dataclass(frozen=True)
@@ -109,9 +109,12 @@ def receipt(running: Running, decided: Resolution) -> ResolveReceipt:
     return ResolveReceipt(call_id=decided.call_id, decision=decided.decision, turn=running.turn, left=left)
 
 
-def next_due(running: Running) -> Task | None:
-    """What comes first, of all that is not done yet."""
-    due = [task for gated in undone(running) if gated.resolution is None for task in _due(running, gated)]
+def next_due(running: Running, expires_at: float | None = None) -> Task | None:
+    """What comes first, of all that is not done yet; `expires_at` is when the thread ends, whoever waits."""
+    undecided = [gated for gated in undone(running) if gated.resolution is None]
+    due = [task for gated in undecided for task in _due(running, gated)]
+    if expires_at is not None and not running.stopped():
+        due += [Task(expires_at, "end", gated) for gated in undecided[:1]]
     return min(due, key=lambda task: task.at, default=None)
 
 

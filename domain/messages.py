@@ -96,6 +96,7 @@ class Message(BaseModel):
     args_digest: str | None = None  # and what stands for them in a decision
     deadline: float | None = None  # seconds since 1970
     decision: dict[str, Any] | None = None  # what was decided about it, see domain.approvals.Resolution
+    decided_at: float | None = None  # seconds since 1970
     parts: list[dict[str, Any]] | None = None  # of a prompt that is not just text, see domain.content.Part
     options: dict[str, Any] | None = None  # of a prompt, see domain.prompts.PromptOptions
     reply_to: dict[str, Any] | None = None  # of a prompt, see domain.prompts.ReplyTo

@@ -33,6 +33,8 @@ def rebuild(
     state.idle_timeout_s, state.expires_at = record.idle_timeout_s, record.expires_at
     state.run_id, state.idle_roll_s, state.operator = record.run_id, IDLE_ROLL_S, record.operator
     state.running, state.steered, state.withdrawn = None, [], []
+    # The checkpoint's is of its time, too. What waited and has no turn any more does not.
+    state.status = "active" if record.status == "waiting" and not started else record.status
     going_on = {row.prompt_id for row in started}
     state.deliveries = [row.prompt_id for row in recent if _is_undelivered(row) and row.joins not in going_on]
     if started:

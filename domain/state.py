@@ -64,6 +64,10 @@ class Resolved(Kept):
     decision: Decided | None = None  # None: nothing was, when its turn ended
     sentence: str
 
+    def is_of(self, wanted: Resolution) -> bool:
+        """Whether this is what became of the very decision."""
+        return wanted.id is not None and wanted.id == self.id
+
 
 class Running(Kept):
     """The turn that runs and how far it got: the next model call is `step`."""

@@ -207,17 +207,20 @@ class ThreadState(Kept):
     def resolve(self, wanted: Resolution) -> ResolveReceipt:
         """Take a decision about a call that waits. Raises: UnknownCallError, ResolvedAlreadyError, InboxFullError."""
         known = self.resolved.get(wanted.call_id)
+        if known is not None and known.decision is not None and known.is_of(wanted):
+            # First: a later call may have the same id, and this one is not meant for it.
+            left = len(list(waiting_calls(self.running)))
+            return ResolveReceipt(call_id=wanted.call_id, decision=known.decision, turn=known.turn, left=left)
         if known is None or any(self._call_of(gated) == wanted.call_id for gated in undone(self.running)):
             return decide(self.running, wanted)
-        if wanted.id is None or wanted.id != known.id or wanted.decision != known.decision:
-            raise ResolvedAlreadyError(f"call {wanted.call_id} {known.sentence}; it has ended")
-        left = len(list(waiting_calls(self.running)))
-        return ResolveReceipt(call_id=wanted.call_id, decision=wanted.decision, turn=known.turn, left=left)
+        raise ResolvedAlreadyError(f"call {wanted.call_id} {known.sentence}; it has ended")
 
-    def knows_call(self, call_id: str) -> bool:
-        """Whether it waits, or did a while ago."""
-        running = self.running
-        return call_id in self.resolved or (running is not None and any(c.call_id == call_id for c in running.plan))
+    def knows_call(self, wanted: Resolution) -> bool:
+        """Whether it waits, or did a while ago. A call of another turn may have had its id: each is its own within a turn."""
+        running, known = self.running, self.resolved.get(wanted.call_id)
+        if running is not None and any(call.call_id == wanted.call_id for call in running.plan):
+            return True
+        return known is not None and (running is None or known.turn == running.turn or known.is_of(wanted))
 
     def note_call_done(self, index: int, result_id: str) -> None:
         """A call of the running step, of which some had to wait, has ended."""
@@ -275,6 +278,12 @@ class ThreadState(Kept):
                 reply_to=told,
             )
         )
+
+    def note_recorded(self, refusals: list[Refusal]) -> None:
+        """The store has them."""
+        done = {refusal.id for refusal in refusals}
+        self.refusals = [refusal for refusal in self.refusals if refusal.id not in done]
+        self.deliveries += [refusal.id for refusal in refusals if refusal.reply_to is not None]
 
     def take_refusals(self, summary_id: str) -> list[Refusal]:
         """The refusals not recorded yet; they are the caller's to record from now on."""

@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.reopening import ReopeningActivities
     from activities.threads import ThreadActivities
     from domain import ids
-    from domain.approvals import ResolveReceipt, read_resolution
+    from domain.approvals import Resolution, ResolveReceipt, read_resolution
     from domain.errors import InputRefusedError, UnknownPromptError, UnknownThreadError
     from domain.gates import waiting_calls
     from domain.messages import describe
@@ -283,20 +283,22 @@ class Doors:
     async def _resolve(self, inputs: tuple[Any, ...]) -> ResolveReceipt:
         wanted = read_resolution(one_value(inputs, "resolve"))
         await self._opened()
-        await self._planned(wanted.call_id)
+        await self._planned(wanted)
         receipt = self._state.resolve(wanted)
         self._show()
         return receipt
 
-    async def _planned(self, call_id: str) -> None:
-        """Who reads the store, or hears the event, may know of a call before the thread does, or after its worker was lost."""
-        running = self._state.running
-        if running is None or running.stopped() or self._state.knows_call(call_id):
+    async def _planned(self, wanted: Resolution) -> None:
+        """Who reads the store, or hears the event, may know of a call before the thread does, or after its worker was lost.
+
+        A thread that was lost itself comes to it again step by step.
+        """
+        state, running = self._state, self._state.running
+        if running is None or running.stopped() or state.knows_call(wanted):
             return
-        step = running.step
         with suppress(TimeoutError):
             await workflow.wait_condition(
-                lambda: bool(running.plan) or running.stopped() or running.step != step or self._leaving,
+                lambda: bool(running.plan) or running.stopped() or state.running is not running or self._leaving,
                 timeout=UNKNOWN_CALL_WAIT,
                 timeout_summary="for a call that is not known yet",
             )

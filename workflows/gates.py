@@ -18,9 +18,11 @@ with workflow.unsafe.imports_passed_through():
     from domain.state import Gated, Running
     from domain.steps import NotifyRequest
     from domain.thread import ThreadState
+    from domain.wishes import Interrupt
     from workflows import options, turn
 
 SUMMARY_CHARS = 40
+EXPIRED = "the thread's time to live is over"
 
 
 class Gates:
@@ -95,7 +97,7 @@ class Gates:
 
     async def _wait(self) -> None:
         """Until something has ended, is decided, or is due, which is then done."""
-        due = next_due(self._running)
+        due = next_due(self._running, self._state.expires_at)
         wait_s = None if due is None else max(0.0, due.at - workflow.time())
         try:
             await workflow.wait_condition(
@@ -130,8 +132,13 @@ class Gates:
             raise self._failed[0]
 
     def _fall_due(self, gated: Gated, what: Due) -> None:
+        if gated.resolution is not None:  # decided since the timer began, though nothing new is begun about it now
+            return
         terms = terms_of(self._running)
-        if what == "deadline":
+        if what == "end":
+            self._state.interrupt(Interrupt(reason=EXPIRED))
+            self._calls.stop()
+        elif what == "deadline":
             gated.resolution = by_deadline(self._running, gated)
         elif what == "reminder":
             self._tell(gated, "reminder", terms.notify)

@@ -9,6 +9,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from activities.operating import OperatingActivities
+    from domain.gates import waiting_calls
     from domain.operators import (
         OperatorReceipt,
         SayReceipt,
@@ -83,6 +84,9 @@ class OperatedDoors(Doors):
 
     # --- what they do
 
+    async def _save_checkpoint(self) -> None:
+        raise NotImplementedError
+
     async def _take_over(self, inputs: tuple[Any, ...]) -> OperatorReceipt:
         wanted = read_take_over(one_value(inputs, "take_over"))
         await self._opened()
@@ -119,9 +123,13 @@ class OperatedDoors(Doors):
         said = say(self._state, wanted, given_id)
         if said is None:
             return SayReceipt(prompt_id=wanted.prompt_id or wanted.id or given_id, disposition="duplicate")
-        # A thread that continues as new carries it along.
-        await workflow.wait_condition(lambda: self._leaving or said not in self._state.said)
+        # A thread that continues as new carries it along. A turn whose calls wait for somebody may take weeks.
+        await workflow.wait_condition(
+            lambda: self._leaving or said not in self._state.said or any(waiting_calls(self._state.running))
+        )
         there = said not in self._state.said
+        if not there and not self._leaving:  # a roll keeps it, too
+            await self._save_checkpoint()
         return SayReceipt(prompt_id=said.prompt_id or said.id, disposition="said" if there else "accepted")
 
 

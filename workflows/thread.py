@@ -197,7 +197,11 @@ class AgentThread(OperatedDoors):
         """Wait for whoever has to decide about calls of the step; the thread may continue as new meanwhile."""
         self._set_status("waiting")
         self._show()
-        done = await Gates(self._thread, self._state, running, self._calls, self._rolls).passed()
+        recording = asyncio.create_task(self._keep_refusals())
+        try:
+            done = await Gates(self._thread, self._state, running, self._calls, self._rolls).passed()
+        finally:
+            recording.cancel()
         if running.stopped() or done is None:
             return
         self._state.leave_step()
@@ -205,6 +209,17 @@ class AgentThread(OperatedDoors):
         running.calls = 0
         assert running.message_id is not None
         self._next_step(running, [running.message_id, *done])
+
+    async def _keep_refusals(self) -> None:
+        """Calls may wait for weeks: what is refused meanwhile is recorded at once.
+
+        It stays in the state until the store has it: what was being recorded when this is cancelled is recorded again.
+        """
+        while True:
+            await workflow.wait_condition(lambda: bool(self._state.refusals))
+            refusals = list(self._state.refusals)
+            await turn.record_refusals(self._thread, self._state.epoch, refusals)
+            self._state.note_recorded(refusals)
 
     def _hand_over(self) -> None:
         """Once the calls of a step have ended, however they did: what one of them handed over, the store has."""

@@ -13,14 +13,15 @@ from temporalio.exceptions import ApplicationError
 
 from activities.delegation import Delegations
 from activities.results import as_text
-from activities.rows import said_row
+from activities.rows import said_row, tool_row
 from activities.tools import ToolActivities
 from catalog.tool import tool
 from domain import ids
 from domain.agent import Agent, Effect
+from domain.approvals import Resolution
 from domain.errors import UnavailableError
 from domain.messages import Message, ToolCall
-from domain.steps import PlannedCall, ToolRequest, fence
+from domain.steps import PlannedCall, ToolRequest, attempt_of, fence
 from domain.tooling import Asker, ToolContext
 from tests.activities.fakes import LaggingStore, NoAgents, attempt, failure, run
 from tests.agents import Workbench
@@ -111,6 +112,51 @@ async def test_a_write_tool_whose_worker_was_lost_is_not_repeated(calls: Calls) 
     calls.bench.release()
     await lost
     assert "The outcome is unknown" in (await calls.result()).text, "what the model has read does not change"
+
+
+async def _approved(calls: Calls) -> ToolRequest:
+    """A call of a tool that writes, which has waited for its approval."""
+    request = await calls.planned("hold", effect="write")
+    row = tool_row(request, 0, None, 1.0).model_copy(update={"waits": "approval", "args_digest": "0" * 20})
+    await calls.store.insert([row])
+    decision = Resolution(call_id="c", decision="approve", digest="0" * 20)
+    return request.model_copy(update={"resolution": decision})
+
+
+async def test_an_approved_write_tool_whose_worker_was_lost_is_not_repeated(calls: Calls) -> None:
+    request = await _approved(calls)
+    lost = asyncio.create_task(run(1, calls.run_tool, request))
+    while not calls.ran():
+        await asyncio.sleep(0)
+    await run(2, calls.run_tool, request)
+    assert "The outcome is unknown" in (await calls.result()).text
+    assert calls.ran() == ["hold"]
+    calls.bench.release()
+    await lost
+
+
+async def test_an_approved_write_tool_is_begun_once_though_two_attempts_find_it_waiting(
+    calls: Calls, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The one has seen that it waits, and only then the other takes it: as with a store whose replicas lag."""
+    request = await _approved(calls)
+    earlier: list[asyncio.Task[Any]] = []
+    amend = calls.store.amend
+
+    async def overtaken(message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
+        if not earlier and attempt_of(attempt) == 2:
+            earlier.append(asyncio.create_task(run(1, calls.run_tool, request)))
+            while not calls.ran():
+                await asyncio.sleep(0)
+        return await amend(message_id, attempt, changes)
+
+    monkeypatch.setattr(calls.store, "amend", overtaken)
+    late = asyncio.create_task(run(2, calls.run_tool, request))
+    await asyncio.wait({late}, timeout=1)
+    calls.bench.release()
+    await asyncio.gather(late, *earlier)
+    assert calls.ran() == ["hold"]
+    assert "The outcome is unknown" in (await calls.result()).text
 
 
 async def test_a_tool_that_became_a_write_tool_is_not_repeated(calls: Calls) -> None:

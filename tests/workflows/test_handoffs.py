@@ -210,3 +210,25 @@ async def test_the_second_hand_off_holds_if_the_first_was_denied(system: System,
     await approved(system, thread, "c2")
     await system.ended(thread, "a")
     assert [row.agent for row in await system.answers(thread, "a")] == ["desk", "cash.ier"]
+
+
+async def test_a_hand_off_that_waits_for_an_approval_does_not_keep_another_from_it(system: System, thread: str) -> None:
+    """Once that has happened, the one that waited has come too late, whatever is decided about it."""
+    desk = await system.catalog.agent("desk")
+    system.catalog._agents["desk"] = replace(desk, approvals=ApprovalPolicy(require=(TO_POET.name,)))
+    system.model.script(hands_over(TO_POET, TO_CASHIER), Reply(step=2, text="Pay!", when="Rhyme"))
+    await begun(system, thread)
+    await system.submit(thread, "Rhyme!", id="a")
+    await system.waiting(thread, 1)
+
+    async def handed_over() -> bool:
+        return (await system.record(thread)).agent == "cash.ier"
+
+    await system.until(handed_over)
+    await approved(system, thread, "c1")
+    await system.ended(thread, "a")
+    assert [row.agent for row in await system.answers(thread, "a")] == ["desk", "cash.ier"]
+    assert [row.text for row in await results(system, thread)] == [
+        "The conversation was handed over to 'cash.ier' in this very step already.",
+        "Agent 'cash.ier' has the conversation now and answers.",
+    ]
