@@ -7,12 +7,13 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from doubles.scripted_model import ToolCall
+from client.waiting import telling
+from doubles.scripted_model import Reply, ToolCall
 from gateway.app import make_app
 from runtime.server import serve
 from tests.client.test_commands_talk import Shell, health
 from tests.system import System
-from tests.workflows.test_approvals import asked, ran, results, rolled, strict
+from tests.workflows.test_approvals import READS, asked, ran, results, rolled, strict
 
 ONE, OTHER = (ToolCall(name="refund", arguments={"amount": n}, id=f"c{n}") for n in (1, 2))
 
@@ -110,3 +111,26 @@ async def test_a_supply_of_nothing_says_what_to_give(shell: Shell, thread: str) 
     assert (told.status, told.err) == (
         2, "error: give either the result, or --error with the reason why there is none\n",
     )  # fmt: skip
+
+
+async def test_who_asks_is_told_what_waits_and_how_to_decide(system: System, shell: Shell, thread: str) -> None:
+    system.model.script(Reply(tool_calls=[ONE], step=1), READS)
+    told = await shell.run("ask", thread, "Do it!", "--agent", "cashier", "--timeout", "5")
+    words = (
+        f'waits: c1 for an approval: refund {{"amount":1}}; decide with: python cli.py threads approve {thread} c1\n'
+    )
+    assert (told.status, told.out) == (2, "")
+    assert told.err.startswith(words)
+    assert told.err.count("waits: ") == 1
+
+
+async def test_each_call_is_told_once_to_who_waits(system: System, thread: str) -> None:
+    said: list[str] = []
+
+    async def heard() -> bool:
+        return len(said) == 2
+
+    async with telling(system.threads, thread, said.append):
+        await asked(system, thread, ONE, ToolCall(name="measure", id="it's"))
+        await system.until(heard)
+    assert said[1].endswith(f"""decide with: python cli.py threads supply {thread} 'it'"'"'s'""")
