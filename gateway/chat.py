@@ -222,7 +222,10 @@ class Chat:
         self._transcript.pass_on()
         try:
             # Its own handler of SIGINT would leave none behind, and Ctrl-C in the middle of an answer would do nothing.
-            self._asked = self._decisions.first
+            if self._asked != self._decisions.first:
+                self._asked = self._decisions.first
+                if self._asked and (arguments := self._decisions.rest()):  # what is approved is what was seen
+                    self._transcript.note(arguments)
             self._line = f"{self._decisions.question()} › " if self._asked else f"{BOLD}you ›{PLAIN} "
             typed = self._typed.pop(self._line, "")
             return await self._session.prompt_async(ANSI(self._line), default=typed, handle_sigint=False)

@@ -63,6 +63,12 @@ class Decisions:
         call = printable(f"{who}{data['tool']} {preview(data['arguments'] or '', SHOWN_CHARS)}")
         return f"{call} — run it? (yes, or no and why)" if data["waits"] == "approval" else f"{call} — its result?"
 
+    def rest(self) -> str | None:
+        """The arguments of the first of them as a whole, if the question has only their start."""
+        data = next(iter(self._waiting.values()))
+        arguments = data["arguments"] or ""
+        return arguments if len(arguments) > SHOWN_CHARS else None
+
     def decide(self, asked: Asked, text: str) -> tuple[str, Resolution]:
         """The thread and what was answered about a call, which is then no longer asked about.
 

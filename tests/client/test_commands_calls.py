@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 
+import pexpect
 import pytest
 
 from client.waiting import telling
@@ -12,6 +15,7 @@ from doubles.scripted_model import Reply, ToolCall
 from gateway.app import make_app
 from runtime.server import serve
 from tests.client.test_commands_talk import Shell, health
+from tests.client.wedging import CLI, environment
 from tests.system import System
 from tests.workflows.test_approvals import READS, asked, ran, results, rolled, strict
 
@@ -104,6 +108,24 @@ async def test_a_result_is_supplied_as_json_or_as_text(system: System, shell: Sh
     await system.ended(thread, "a")
     texts = [row.text for row in await results(system, thread)]
     assert texts == ['{"cm": 12}', "about a foot", "The call ended with an error by lab: the ruler broke"]
+
+
+async def test_who_approves_on_a_terminal_is_shown_all_of_the_arguments(
+    system: System, shell: Shell, thread: str
+) -> None:
+    strict(system, require=("look",))
+    await asked(
+        system, thread, ToolCall(name="look", arguments={"what": "x" * 400 + " behind it"}, id="c1"), agent="strict"
+    )
+    settings = environment(system.client, EVERTHREAD_PORT=str(shell.port), EVERTHREAD_TASK_QUEUE=system.task_queue)
+    command = [str(CLI), "threads", "approve", thread, "c1"]
+    terminal = pexpect.spawn(sys.executable, command, env=settings, timeout=40)
+    await asyncio.to_thread(terminal.expect, "behind it.*run it")
+    terminal.send("y\r")
+    await asyncio.to_thread(terminal.expect, "c1 approve")
+    terminal.close()
+    await system.ended(thread, "a")
+    assert len(system.bench.ran) == 1
 
 
 async def test_a_supply_of_nothing_says_what_to_give(shell: Shell, thread: str) -> None:

@@ -118,3 +118,11 @@ def test_an_answer_is_about_the_call_that_was_asked_about_and_no_other() -> None
     with pytest.raises(UnknownCallError, match="waits no more"):
         decisions.decide(asked, "yes")
     assert decisions.question().startswith("pay ")
+
+
+def test_of_long_arguments_the_rest_can_be_seen_too() -> None:
+    long = '{"to": "' + "x" * 400 + '", "amount": 5000}'
+    decisions = heard(waiting(arguments=long))
+    assert "5000" not in decisions.question()
+    assert decisions.rest() == long
+    assert heard(waiting()).rest() is None
