@@ -37,7 +37,10 @@ log = structlog.get_logger()
 
 
 class ModelActivities:
-    """Model calls over the ports it is given. `budget_tokens` bounds the context of a call."""
+    """Model calls over the ports it is given. `budget_tokens` bounds the context of a call.
+
+    Without `queues` the thread's own workers run all tools, since there can be no others.
+    """
 
     def __init__(
         self,
@@ -48,6 +51,7 @@ class ModelActivities:
         *,
         budget_tokens: int,
         servers: ToolServers | None = None,
+        queues: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -56,6 +60,7 @@ class ModelActivities:
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
+        self._queues = queues
         self._served = ServedTools(store, events, servers or NoServers())
         self._clock = clock
 
@@ -66,7 +71,8 @@ class ModelActivities:
             async with Lease.of_activity() as lease:
                 record = await self._store.get_thread(request.thread)
                 agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
-                step = Step(request, agent, fence(request.epoch, request.step, activity.info().attempt), lease, record)
+                attempt = fence(request.epoch, request.step, activity.info().attempt)
+                step = Step(request, agent, attempt, lease, record, queues=self._queues)
                 try:
                     return await until_stopped(self._work(step))
                 except asyncio.CancelledError:

@@ -50,6 +50,7 @@ class Step:
     begun: bool = False  # something of the answer has come
     failed: Completion | None = None  # the answer that is not what it was to be
     passed_to: str = ""  # the agent that answers, if another one than was asked
+    queues: bool = True  # there may be workers of the queues that tools name
 
     @cached_property
     def answer_id(self) -> str:
@@ -130,7 +131,8 @@ class Step:
         return self.agent.max_seconds is not None and now - self.started_at >= 2 * self.agent.max_seconds
 
     def plan(self, calls: Sequence[ToolCall]) -> list[PlannedCall]:
-        return [_planned(self.offered, call) for call in calls]
+        plan = [_planned(self.offered, call) for call in calls]
+        return plan if self.queues else [call.model_copy(update={"queue": ""}) for call in plan]
 
     def event(self, **data: Any) -> dict[str, Any]:
         """The data of an event of this step."""

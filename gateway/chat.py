@@ -17,12 +17,14 @@ from domain.errors import EverthreadError, UnavailableError
 from domain.events import Event
 from domain.messages import Message
 from domain.prompts import Prompt, ThreadStart, read_prompt
-from gateway.decisions import Decisions
+from gateway.decisions import Asked, Decisions
+from gateway.notes import LINES, resolved_words
 from gateway.transcript import BOLD, PLAIN, Transcript
 
 RESEND_S = 2.0
 ASIDE_S = 10.0  # for an answer to be stopped
 RECALLED_ROWS = 40  # of a thread that is opened again
+WRITTEN = {*LINES, "message.started", "model.retrying", "prompt.refused"}  # not into a line that is being typed
 NO_TURN = ("refused", "withdrawn", "joined")  # prompts that began none, or came to another's
 
 
@@ -40,14 +42,18 @@ class Chat:
         self._start = start
         self._session: PromptSession[str | None] = PromptSession()
         self._transcript = Transcript(_write, _terminal_size)
-        self._decisions = Decisions(start.owner or "you")
-        self._typed = ""
+        self._decisions = Decisions(thread, start.owner or "you")
+        self._overheard: dict[str, asyncio.Task[None]] = {}  # threads of agents that this one asks
+        self._asked: Asked | None = None  # the call that the input line is about
+        self._line = ""  # what the input line begins with
+        self._typed: dict[str, str] = {}  # so far, by the line that it was typed into
         self._mine: set[str] = set()
         self._unended: set[str] = set()
         self._stopping: asyncio.Task[None] | None = None
         self._idle = asyncio.Event()
         self._input_closed = asyncio.Event()
         self._input_closed.set()
+        self._hearing = asyncio.Lock()  # one event at a time, of whichever thread
 
     async def run(self) -> None:
         """Chat until the user leaves (Ctrl-C or Ctrl-D)."""
@@ -59,8 +65,8 @@ class Chat:
                 text = await self._read()
                 if text is None or not text.strip():
                     continue
-                if self._decisions.pending:
-                    await self._decide(text)
+                if self._asked is not None:
+                    await self._decide(self._asked, text)
                 else:
                     await self._send(text)
         except (EOFError, KeyboardInterrupt):
@@ -70,6 +76,7 @@ class Chat:
                 self._stopping.cancel()
             if self._unended:
                 self._transcript.note("\nThe answer goes on when you start again.")
+            self._stop_overhearing()
             follower.cancel()
             with suppress(asyncio.CancelledError):
                 await follower
@@ -99,15 +106,54 @@ class Chat:
                 await self._show_ended(row)
             else:
                 self._unended.add(row.prompt_id)
-        for call in await self._reader.waiting_calls(self._thread):
-            self._decisions.add(call)
+        self._decisions.add(*await self._reader.waiting_calls(self._thread))
+        for row in page.items:
+            if row.child is not None and not row.final:
+                self._overhear(row.child.thread)
         self._update()
 
     async def _follow(self) -> None:
         async with aclosing(self._reader.follow(self._thread, unended=self._unended)) as feed:
             async for event in feed:
-                await self._hear(event)
-                self._update()
+                if event.kind == "tool.progress" and self._session.app.is_running:  # somebody is being asked something
+                    continue
+                async with self._hearing:
+                    await self._hear(event)
+                    if event.kind == "agent.asked":
+                        self._overhear(event.data["child"])
+                    self._update()
+
+    def _overhear(self, thread: str) -> None:
+        """Hear which calls of an agent that is asked wait for somebody: nobody else may be there to decide."""
+        if thread not in self._overheard:
+            self._overheard[thread] = asyncio.create_task(self._follow_asked(thread))
+
+    async def _follow_asked(self, thread: str) -> None:
+        async with aclosing(self._reader.follow(thread)) as feed:
+            async for event in feed:
+                async with self._hearing:
+                    await self._hear_asked(event, thread)
+                    self._update()
+
+    async def _hear_asked(self, event: Event, thread: str) -> None:
+        if event.kind == "agent.asked":
+            self._overhear(event.data["child"])
+        news = self._decisions.hear(event, thread)
+        if event.kind == "snapshot":  # now all that waits later is heard
+            news = self._decisions.add(*await self._reader.waiting_calls(thread))
+        if news:
+            await self._tell_decisions(event)
+
+    async def _tell_decisions(self, event: Event) -> None:
+        await self._close_input()
+        if event.kind == "tool.resolved":
+            self._transcript.note(resolved_words(event))
+
+    def _stop_overhearing(self) -> None:
+        for thread, task in self._overheard.items():
+            task.cancel()
+            self._decisions.forget(thread)
+        self._overheard.clear()
 
     async def _hear(self, event: Event) -> None:
         prompt_id = event.data.get("prompt_id")
@@ -119,21 +165,22 @@ class Chat:
             if prompt_id not in self._mine | self._unended:
                 self._transcript.prompt(event.data["text"], event.data["author"] or "from elsewhere")
             self._unended.discard(str(prompt_id))  # what it said is answered by the turn it joined
-        elif event.kind == "prompt.refused":
+        elif event.kind in WRITTEN:
             await self._close_input()
         self._transcript.show(event)
         if self._decisions.hear(event):
-            await self._close_input()
+            await self._tell_decisions(event)
         if event.kind == "turn.finished":
+            self._stop_overhearing()
             if event.data["status"] == "answered" and event.data["message_id"] != self._transcript.shown:
                 row = await self._reader.prompt(self._thread, str(prompt_id))
                 if row is not None:
                     await self._show_ended(row)  # it was whole before we listened
             self._unended.discard(str(prompt_id))
 
-    async def _decide(self, text: str) -> None:
+    async def _decide(self, asked: Asked, text: str) -> None:
         try:
-            await self._threads.resolve(self._thread, self._decisions.decide(text))
+            await self._threads.resolve(*self._decisions.decide(asked, text))
         except EverthreadError as error:
             self._transcript.note(f"not taken: {error}")
         self._update()
@@ -172,19 +219,23 @@ class Chat:
     async def _read(self) -> str | None:
         """A line from the user. Returns None if a prompt from elsewhere took the input line away."""
         self._input_closed.clear()
+        self._transcript.pass_on()
         try:
             # Its own handler of SIGINT would leave none behind, and Ctrl-C in the middle of an answer would do nothing.
-            ask = f"{self._decisions.question()} › " if self._decisions.pending else f"{BOLD}you ›{PLAIN} "
-            text = await self._session.prompt_async(ANSI(ask), default=self._typed, handle_sigint=False)
+            if self._asked != self._decisions.first:
+                self._asked = self._decisions.first
+                if self._asked and (arguments := self._decisions.rest()):  # what is approved is what was seen
+                    self._transcript.note(arguments)
+            self._line = f"{self._decisions.question()} › " if self._asked else f"{BOLD}you ›{PLAIN} "
+            typed = self._typed.pop(self._line, "")
+            return await self._session.prompt_async(ANSI(self._line), default=typed, handle_sigint=False)
         finally:
             self._input_closed.set()
-        if text is not None:
-            self._typed = ""
-        return text
 
     async def _close_input(self) -> None:
-        if self._session.app.is_running:
-            self._typed = self._session.app.current_buffer.text
+        line = self._session.app.future
+        if line is not None and not line.done():  # else it was just sent
+            self._typed[self._line] = self._session.app.current_buffer.text
             self._idle.clear()
             self._session.app.erase_when_done = True
             self._session.app.exit(result=None)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 from typing import TextIO
 
 from client.reading import ThreadReader
 from client.threads import Threads
+from client.waiting import telling
 from domain.content import MAX_PROMPT_BYTES
 from domain.errors import EverthreadError
 from domain.messages import preview
@@ -32,14 +33,18 @@ async def run_filter(
     thread: str,
     start: ThreadStart,
     timeout_s: float,
+    say: Callable[[str], object],
 ) -> None:
-    """Ask each line in turn. Raises: FilterError at the first that is not answered within `timeout_s` seconds."""
+    """Ask each line in turn; `say` tells people what waits for them meanwhile.
+
+    Raises: FilterError at the first that is not answered within `timeout_s` seconds.
+    """
     async for line in lines:
         if not line.strip():
             continue
         receipt = await threads.submit(thread, read_prompt({"content": line}), start)
         try:
-            async with asyncio.timeout(timeout_s):
+            async with asyncio.timeout(timeout_s), telling(threads, thread, say):
                 report = await reader.end(thread, receipt.prompt_id)
         except TimeoutError:
             raise FilterError(

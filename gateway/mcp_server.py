@@ -27,6 +27,7 @@ from domain.wishes import TurnReport
 DOOR = "mcp"
 PROGRESS_S = 5.0
 LONGEST_WAIT_S = 3_600.0
+CALLS_TOLD = 5
 TEXT_CHARS = 8_000  # of a message in a page
 NAMESPACE = uuid.UUID("6f1d0f0e-6a2b-4a6e-9a0c-9a6f5a7e1c55")
 NOT_ANSWERED = ("failed", "refused", "withdrawn", "unknown")
@@ -124,7 +125,10 @@ class Desk:
             thread = read_thread_id(thread if thread is not None else _thread_of(prompt_id, prompt, agent))
             start = ThreadStart(agent=agent, owner=self._owner, metadata={"door": DOOR})
             await self._threads.submit(thread, wanted, start)
-        return _answer(thread, prompt_id, await self._end(context, thread, prompt_id, timeout_s))
+        report = await self._end(context, thread, prompt_id, timeout_s)
+        if report is None:
+            return _running(thread, prompt_id, await self._reader.waiting_calls(thread))
+        return _answer(thread, prompt_id, report)
 
     async def read_thread(
         self,
@@ -187,10 +191,16 @@ def _thread_of(*call: str | None) -> str:
     return f"{DOOR}-{uuid.uuid5(NAMESPACE, json.dumps(call))}"
 
 
-def _answer(thread: str, prompt_id: str, report: TurnReport | None) -> Answer:
-    if report is None:
-        hint = f"Call ask_agent again with thread {thread!r}, prompt_id {prompt_id!r} and the same prompt to wait on."
-        return Answer(thread=thread, prompt_id=prompt_id, status="running", hint=hint)
+def _running(thread: str, prompt_id: str, waiting: list[Message]) -> Answer:
+    """`waiting` are calls that somebody must decide about: who asked may know whom to tell."""
+    hint = f"Call ask_agent again with thread {thread!r}, prompt_id {prompt_id!r} and the same prompt to wait on."
+    if waiting:
+        calls = ", ".join(f"{row.name} ({row.call_id})" for row in waiting[:CALLS_TOLD])
+        hint = f"It waits until somebody decides about what it wants to do: {calls}. {hint}"
+    return Answer(thread=thread, prompt_id=prompt_id, status="running", hint=hint)
+
+
+def _answer(thread: str, prompt_id: str, report: TurnReport) -> Answer:
     if report.status in NOT_ANSWERED:
         raise ToolError(f"The prompt was not answered ({report.status}): {report.error or 'no reason is known'}")
     return Answer(thread=thread, prompt_id=prompt_id, status=report.status, text=report.text or "")

@@ -11,17 +11,19 @@ from client.retries import retry_words
 from domain.events import Event
 from domain.messages import printable
 from domain.steps import attempt_of
+from gateway.notes import fitting, line_of, report_of
 
 DIM, BOLD, PLAIN = "\x1b[2m", "\x1b[1m", "\x1b[0m"
 ENDS = {"failed": "not answered", "refused": "refused", "interrupted": "stopped", "withdrawn": "withdrawn"}
 UP_AND_CLEAR = "\x1b[{rows}A\r\x1b[J"
+CLEAR_LINE = "\r\x1b[J"
 
 
 class Transcript:
     """Writes to a terminal; `size` gives its columns and rows."""
 
     def __init__(self, write: Callable[[str], None], size: Callable[[], tuple[int, int]]) -> None:
-        self._write = write
+        self._put = write
         self.shown: str | None = None  # the last message that was shown to its end
         self._size = size
         self._message: str | None = None  # the one whose text is on the screen, unended
@@ -29,6 +31,7 @@ class Transcript:
         self._text = ""
         self._agent = "assistant"
         self._thinks: tuple[str | None, int] = (None, 0)  # the message and attempt of which that was told
+        self._passing = False  # the last line is one that the next takes the place of
 
     def prompt(self, text: str, author: str | None) -> None:
         """A prompt that was not typed here."""
@@ -45,6 +48,12 @@ class Transcript:
 
     def note(self, text: str) -> None:
         self._line(f"{DIM}{printable(text)}{PLAIN}")
+
+    def pass_on(self) -> None:
+        """Take away what is shown for the moment only."""
+        if self._passing:
+            self._put(CLEAR_LINE)
+            self._passing = False
 
     def show(self, event: Event) -> None:
         """What an event means for the reader; prompts are shown by whoever knows who typed them."""
@@ -70,8 +79,7 @@ class Transcript:
             case "prompt.refused":
                 self.ended("refused", data["error"])
             case _:
-                if line := _line_of(event):
-                    self.note(line)
+                self._beside(event)
 
     def _catch_up(self, streaming: list[dict[str, Any]]) -> None:
         for message in streaming:
@@ -92,6 +100,14 @@ class Transcript:
         if not self._text and self._thinks != thinks:
             self._thinks = thinks
             self.note("· thinking …")
+
+    def _beside(self, event: Event) -> None:
+        """What happens beside an answer; how far a tool is passes, and has no room while an answer comes."""
+        if line := line_of(event):
+            self.note(line)
+        elif (report := report_of(event)) and not self._text:
+            self._write(f"{DIM}{fitting(report, self._size()[0] - 1)}{PLAIN}")
+            self._passing = True
 
     def _continue(self, text: str) -> None:
         text = printable(text)
@@ -123,21 +139,6 @@ class Transcript:
             self._end()
         self._write(f"{text}\n")
 
-
-def _line_of(event: Event) -> str | None:
-    """Of what happens beside the text: which tool runs, whose are missing, and who answers."""
-    data = event.data
-    match event.kind:
-        case "tool.started":
-            return f"· {data['tool']} …"
-        case "server.away":
-            return f"without the tools of {data['server']}: {data['error']}"
-        case "agent.asked":
-            return f"· {data['agent']} is asked on {data['child']} …"
-        case "agent.changed":
-            return f"{data['agent']} answers now, in the place of {data['before']}"
-        case "operator.changed":
-            return (
-                f"{data['operator']} has the thread now and answers" if data["operator"] else "the agent answers again"
-            )
-    return None
+    def _write(self, text: str) -> None:
+        self.pass_on()
+        self._put(text)

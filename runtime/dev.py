@@ -185,6 +185,7 @@ class _System:
             thread=thread,
             start=self._start(),
             timeout_s=self.options.timeout_s,
+            say=_say,
         )
 
     def _reader(self) -> ThreadReader:

@@ -89,9 +89,13 @@ def make_worker(
     *,
     max_activities: int = 200,
     grace_s: float = GRACE_S,
+    queues: bool = True,
     **options: Any,
 ) -> Worker:
-    """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker."""
+    """A worker of the thread workflow and its activities. `options` are further ones of temporalio.worker.Worker.
+
+    Without `queues` it runs the tools of every queue, since no other worker can.
+    """
     model = ModelActivities(
         ports.store,
         ports.events,
@@ -99,6 +103,7 @@ def make_worker(
         ports.catalog,
         budget_tokens=ports.context_tokens,
         servers=ports.servers,
+        queues=queues,
     )
     agents = Threads(client, task_queue, ports.catalog.default)
     delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=max_activities)
@@ -148,6 +153,7 @@ def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
         ports,
         max_activities=settings.max_concurrent_activities,
         grace_s=settings.grace_s,
+        queues=settings.qdrant_url is not None,  # the embedded store is for one process
         **version(settings),
     )
 

@@ -13,7 +13,7 @@ import typer
 from client.commands.console import FAILED, Console, Json, complain, run, tell
 from client.threads import Threads
 from domain.approvals import WaitingCall, read_resolution
-from domain.errors import InputRefusedError, UnknownCallError
+from domain.errors import InputRefusedError, UnavailableError, UnknownCallError
 from domain.listing import CallFilter
 from domain.messages import Message, preview, printable
 from domain.prompts import PromptId
@@ -147,7 +147,8 @@ async def _approve(
         if not yes:
             if not sys.stdin.isatty():
                 raise InputRefusedError("say which call you mean by --digest, or --yes for the one that waits now")
-            if not typer.confirm(printable(f"{call.tool} {call.arguments}: run it?"), err=True):
+            shown = await _whole(console, thread, call)
+            if not typer.confirm(printable(f"{call.tool} {shown}: run it?"), err=True):
                 return FAILED
         digest = call.digest
     return await _send(threads, thread, call_id, "approve", fields | {"digest": digest}, as_json=as_json)
@@ -158,6 +159,22 @@ async def _waiting(threads: Threads, thread: str, call_id: str) -> WaitingCall:
         if fields["call_id"] == call_id:
             return WaitingCall.model_validate(fields)
     raise UnknownCallError(f"no call {preview(ascii(call_id), 60)} waits on thread {preview(ascii(thread), 60)}")
+
+
+async def _whole(console: Console, thread: str, call: WaitingCall) -> str:
+    """The arguments, of which the thread tells the start only: what is approved is what was seen."""
+    if not call.arguments.endswith("…"):
+        return call.arguments
+    where = CallFilter(waits=call.kind, thread=thread)
+    try:
+        rows = (await console.gateway().calls(where)).items
+    except (UnavailableError, InputRefusedError):
+        rows = []
+    for row in rows:
+        if (row.call_id, row.args_digest) == (call.call_id, call.digest):
+            return row.arguments or ""
+    typer.echo("no gateway of this thread runs here, so this is the start of the arguments", err=True)
+    return call.arguments
 
 
 async def _resolve(

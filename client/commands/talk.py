@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from client.commands.console import FAILED, Console, Json, complain, run, tell
 from client.retries import Retrying
+from client.waiting import telling, waiting_words
 from domain.approvals import WaitingCall
 from domain.errors import InputRefusedError, UnavailableError
 from domain.messages import preview, printable
@@ -19,7 +21,6 @@ from domain.prompts import Prompt, ThreadStart, read_prompt, read_start
 from domain.wishes import TurnReport
 
 SHOWN_IDS = 10
-FOR = {"approval": "an approval", "result": "its result"}
 LOOKED_AT = 200  # the newest messages, among which the answer is
 
 Thread = Annotated[str, typer.Argument(help="The thread's id.")]
@@ -150,7 +151,8 @@ async def _ask(
 ) -> int:
     threads = await console.connect()
     try:
-        report = await threads.ask(thread, prompt, _start(owner), timeout_s=timeout_s)
+        async with telling(threads, thread, partial(typer.echo, err=True)):
+            report = await threads.ask(thread, prompt, _start(owner), timeout_s=timeout_s)
     except TimeoutError:
         return complain(f"no answer within {timeout_s:g} s; the prompt is kept, and answered when that can be")
     report = await _whole(console, thread, report)
@@ -212,7 +214,7 @@ def _lines(found: dict[str, Any]) -> list[str]:
         lines.append(f"  retrying   {retrying.activity}: {retrying.sentence}")
     for fields in found.get("calls", []):
         call = WaitingCall.model_validate(fields)
-        lines.append(f"  waits      {call.call_id} for {FOR[call.kind]}: {call.tool} {call.arguments}")
+        lines.append(f"  waits      {waiting_words(call)}")
     if found["waiting"]:
         more = ", …" if found["waiting"] > SHOWN_IDS else ""
         lines.append(f"  waiting    {found['waiting']}: {', '.join(found['waiting_ids'][:SHOWN_IDS])}{more}")

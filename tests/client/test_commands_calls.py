@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import sys
 from collections.abc import AsyncIterator
 
+import pexpect
 import pytest
 
-from doubles.scripted_model import ToolCall
+from client.waiting import telling
+from doubles.scripted_model import Reply, ToolCall
 from gateway.app import make_app
 from runtime.server import serve
 from tests.client.test_commands_talk import Shell, health
+from tests.client.wedging import CLI, environment
 from tests.system import System
-from tests.workflows.test_approvals import asked, ran, results, rolled, strict
+from tests.workflows.test_approvals import READS, asked, ran, results, rolled, strict
 
 ONE, OTHER = (ToolCall(name="refund", arguments={"amount": n}, id=f"c{n}") for n in (1, 2))
 
@@ -105,8 +110,49 @@ async def test_a_result_is_supplied_as_json_or_as_text(system: System, shell: Sh
     assert texts == ['{"cm": 12}', "about a foot", "The call ended with an error by lab: the ruler broke"]
 
 
+async def test_who_approves_on_a_terminal_is_shown_all_of_the_arguments(
+    system: System, shell: Shell, thread: str
+) -> None:
+    strict(system, require=("look",))
+    await asked(
+        system, thread, ToolCall(name="look", arguments={"what": "x" * 400 + " behind it"}, id="c1"), agent="strict"
+    )
+    settings = environment(system.client, EVERTHREAD_PORT=str(shell.port), EVERTHREAD_TASK_QUEUE=system.task_queue)
+    command = [str(CLI), "threads", "approve", thread, "c1"]
+    terminal = pexpect.spawn(sys.executable, command, env=settings, timeout=40)
+    await asyncio.to_thread(terminal.expect, "behind it.*run it")
+    terminal.send("y\r")
+    await asyncio.to_thread(terminal.expect, "c1 approve")
+    terminal.close()
+    await system.ended(thread, "a")
+    assert len(system.bench.ran) == 1
+
+
 async def test_a_supply_of_nothing_says_what_to_give(shell: Shell, thread: str) -> None:
     told = await shell.run("supply", thread, "m1")
     assert (told.status, told.err) == (
         2, "error: give either the result, or --error with the reason why there is none\n",
     )  # fmt: skip
+
+
+async def test_who_asks_is_told_what_waits_and_how_to_decide(system: System, shell: Shell, thread: str) -> None:
+    system.model.script(Reply(tool_calls=[ONE], step=1), READS)
+    told = await shell.run("ask", thread, "Do it!", "--agent", "cashier", "--timeout", "5")
+    words = (
+        f'waits: c1 for an approval: refund {{"amount":1}}; decide with: python cli.py threads approve {thread} c1\n'
+    )
+    assert (told.status, told.out) == (2, "")
+    assert told.err.startswith(words)
+    assert told.err.count("waits: ") == 1
+
+
+async def test_each_call_is_told_once_to_who_waits(system: System, thread: str) -> None:
+    said: list[str] = []
+
+    async def heard() -> bool:
+        return len(said) == 2
+
+    async with telling(system.threads, thread, said.append):
+        await asked(system, thread, ONE, ToolCall(name="measure", id="it's"))
+        await system.until(heard)
+    assert said[1].endswith(f"""decide with: python cli.py threads supply {thread} 'it'"'"'s'""")

@@ -159,6 +159,17 @@ async def test_no_answer_in_time_is_told_and_the_prompt_is_kept(fresh: Everthrea
     assert [row["text"] for row in rows] == ["hello", "Kept."]
 
 
+async def test_a_call_that_waits_for_somebody_is_told(fresh: Everthread, model: ScriptedModel) -> None:
+    ticket = {"name": "fileTicket", "arguments": {"subject": "Kettle", "description": "It leaks."}, "id": "c1"}
+    model.script(Reply.model_validate({"tool_calls": [ticket]}))
+
+    ended = await fresh.run("--agent", "supervised", "--thread", "gated", "--timeout", "5", typed="My kettle leaks.\n")
+
+    assert (ended.status, ended.out) == (1, "")
+    assert "waits: c1 for an approval: fileTicket" in ended.err
+    assert "python cli.py threads approve gated c1" in ended.err
+
+
 def last_line(ended: Ended) -> str:
     line = ended.err.splitlines()[-1]
     assert line.startswith("everthread: "), json.dumps(ended.err)

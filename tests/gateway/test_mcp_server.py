@@ -20,6 +20,7 @@ from gateway.mcp_door import McpDoor
 from runtime.server import serve
 from tests.gateway.test_app import health
 from tests.system import System
+from tests.workflows.test_approvals import REFUND, resolve
 
 
 def free_port() -> int:
@@ -105,6 +106,20 @@ async def test_an_answer_that_takes_longer_can_be_waited_for_again(system: Syste
         again = await given(client, "ask_agent", **asked)
         assert (again["thread"], again["status"], again["text"]) == (first["thread"], "answered", "At last.")
         assert [name for name, _ in system.bench.ran] == ["hold"]
+
+
+async def test_who_asks_is_told_that_somebody_must_decide(system: System, url: str, thread: str) -> None:
+    system.model.script(Reply(tool_calls=[REFUND], step=1), Reply(after_tool=True, text="{tool}"))
+    async with Client(url) as client:
+        asked = {"prompt": "Pay!", "agent": "cashier", "prompt_id": thread}
+        place = (await given(client, "ask_agent", **asked, timeout_s=0.1))["thread"]
+        await system.until(lambda: system.store.get_thread(place))
+        [call] = await system.waiting(place)
+        told = await given(client, "ask_agent", **asked, timeout_s=0.1)
+        assert told["status"] == "running"
+        assert "somebody decides about what it wants to do: refund (c1)" in told["hint"]
+        await resolve(system, place, call)
+        assert (await given(client, "ask_agent", **asked))["text"] == "Refunded 5."
 
 
 async def test_an_agent_works_on_when_the_call_is_given_up(system: System, url: str, thread: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from prompt_toolkit.utils import get_cwidth
 
 from domain.events import Event, EventKind
 from domain.steps import fence
@@ -140,3 +141,44 @@ def test_who_answers_is_told(kind: EventKind, data: dict[str, Any], line: str) -
 def test_a_server_whose_tools_are_missing_is_told_of() -> None:
     screen = told(("server.away", {"turn": 1, "server": "files", "error": "it ended with status 1"}))
     assert screen.text == "without the tools of files: it ended with status 1\n"
+
+
+def report(**said: Any) -> tuple[EventKind, dict[str, Any]]:
+    return "tool.progress", {"message_id": "t", "tool": "search", "attempt": 1} | said
+
+
+def test_how_far_a_tool_is_stands_in_one_line_that_passes() -> None:
+    begun: tuple[EventKind, dict[str, Any]] = ("tool.started", {"tool": "search"})
+    reports = [report(message="page 1", fraction=0.25), report(message="page\n2", fraction=0.5), report(data={"n": 3})]
+    assert told(begun, *reports).text == "· search …\n· search: page 2, 50%"
+    assert told(begun, *reports, started(), delta("Found."), FINISHED).text == "· search …\npoet › Found.\n"
+
+
+def test_a_report_never_takes_more_than_a_line_and_does_not_drive_the_terminal() -> None:
+    [line] = told(report(result="語" * 300 + "\x1b[2J")).lines
+    assert get_cwidth(line) <= 79
+    assert line.endswith("語…")
+    assert told(report(message="\x1b[2Jhalf")).text == "· search: \ufffd[2Jhalf"
+
+
+def test_a_report_does_not_break_into_an_answer() -> None:
+    assert (
+        told(started(), delta("Once "), report(message="page 1"), delta("upon"), FINISHED).text == "poet › Once upon\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("kind", "data", "line"),
+    [
+        (
+            "tool.retrying",
+            {"attempt": fence(1, 0, 1), "error": "ConnectionError: down", "retry_in_s": 1.2},
+            "· search did not work: attempt 2, next in 1 s: ConnectionError: down\n",
+        ),
+        ("tool.finished", {"status": "failed"}, "· search did not work; the agent reads why\n"),
+        ("tool.finished", {"status": "complete"}, ""),
+        ("tool.finished", {"status": "denied"}, ""),
+    ],
+)
+def test_a_tool_that_does_not_work_is_told_of(kind: EventKind, data: dict[str, Any], line: str) -> None:
+    assert told((kind, {"tool": "search"} | data)).text == line

@@ -18,7 +18,8 @@ from domain.errors import ToolError
 from domain.messages import Message
 from domain.tooling import Asker, ToolContext
 from doubles.scripted_model import Reply, ToolCall
-from runtime.wiring import Ports, make_worker
+from runtime.settings import Settings
+from runtime.wiring import Ports, make_worker, make_worker_of
 from tests.system import System, said, started_with
 
 READS = Reply(after_tool=True, text="I read: {tool}")
@@ -401,6 +402,21 @@ async def test_a_tool_runs_on_the_workers_of_its_own_queue(system: System, threa
         await system.ended(thread, "a")
     assert ran == ["there"]
     assert (await system.answers(thread, "a"))[-1].text == "I read: Trained."
+
+
+async def test_with_the_embedded_store_its_one_worker_runs_the_tools_of_every_queue(
+    system: System, thread: str
+) -> None:
+    @tool(effect="read", queue=uuid4().hex)
+    def train() -> str:
+        """Train."""
+        return "Trained."
+
+    await system.stop_workers()
+    ports = Ports(system.store, system.events, system.chat, system.catalog, 8_000)
+    alone = Settings.model_validate({"task_queue": system.task_queue, "qdrant_url": None})
+    async with make_worker_of(alone, system.client, ports):
+        assert await use(system, thread, train) == "I read: Trained."
 
 
 # --- results

@@ -17,6 +17,11 @@ from doubles.scripted_model import Reply, ReplyError, ToolCall, Usage
 from tests.system import System, count
 
 FAILED = EventType.EVENT_TYPE_ACTIVITY_TASK_FAILED
+WORKFLOW_TASK = {
+    EventType.EVENT_TYPE_WORKFLOW_TASK_SCHEDULED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_STARTED,
+    EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
+}
 SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
 
 
@@ -67,6 +72,24 @@ async def test_a_turn_with_one_tool_takes_23_events_and_4_kb(system: System, thr
         after = await settled(system, thread)
         assert len(after) - len(before) == 23
         assert size(after) - size(before) < 4_500
+
+
+async def test_each_further_call_of_a_step_takes_three_events(system: System, thread: str) -> None:
+    """And no more than a workflow task of its own, which takes three: results that come together share one."""
+    await system.ask(thread, "The first one opens the thread.", agent="helper")
+    costs: list[tuple[int, int]] = []
+    for calls in (1, 2, 5):
+        looks = [ToolCall(name="look", arguments={"what": str(number)}) for number in range(calls)]
+        system.model.script(Reply(tool_calls=looks, step=1), Reply(step=2, text="Seen."))
+        before = await settled(system, thread)
+        await system.ask(thread, "Look around, please.", agent="helper")
+        events = (await settled(system, thread))[len(before) :]
+        costs.append((sum(event.event_type not in WORKFLOW_TASK for event in events), len(events)))
+    (one, all_of_one), (two, all_of_two), (five, all_of_five) = costs
+    assert (two - one, five - one) == (3, 12)
+    assert all_of_one == 23
+    assert all_of_two <= 23 + 6
+    assert all_of_five <= 23 + 4 * 6
 
 
 async def test_forty_rounds_of_large_tool_results_end_and_each_costs_the_same(system: System, thread: str) -> None:
