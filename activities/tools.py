@@ -93,12 +93,10 @@ class ToolActivities:
     async def _claim(self, request: ToolRequest, lease: Lease) -> Call:
         """The call, its row held by this attempt unless final."""
         attempt = fence(request.epoch, request.step, activity.info().attempt)
-        arguments, prompt = await self._asked(request)  # before the row that says that the call has begun
-        row_id = tool_row_id(request)
-        before = await self._store.get([row_id])
-        record = await self._store.get_thread(request.thread)
-        agent = None
-        if not (before and before[0].final):  # and before the call has begun: it may be away
+        asked = self._asked(request)  # before the row that says that the call has begun
+        (arguments, prompt, before), record = await asyncio.gather(asked, self._store.get_thread(request.thread))
+        row_id, agent = tool_row_id(request), None
+        if before is None or not before.final:  # and before the call has begun: it may be away
             agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
         await self._store.insert([tool_row(request, attempt, record, self._clock())])
         [found] = await self._store.get([row_id])  # another attempt's, if that came between
@@ -107,7 +105,7 @@ class ToolActivities:
         waited = row.waits is not None  # while this attempt holds the row, so that no earlier one can begin any more
         if waited and decision is not None and not row.final:
             row = held(await self._store.amend(row_id, attempt, decided_changes(decision, now)), attempt)
-        begun_before = not waited and (bool(before) or found.attempt != attempt)
+        begun_before = not waited and (before is not None or found.attempt != attempt)
         if begun_before and not row.final:
             row.said = await self._said(request)  # also what the lost attempt could not note any more
         call = Call(request, attempt, lease, record, prompt, arguments, agent, row, begun_before)
@@ -120,18 +118,19 @@ class ToolActivities:
         rows = await self._store.get([said_row_id(request, number) for number in range(MAX_SAID)])
         return [row.id for row in rows]
 
-    async def _asked(self, request: ToolRequest) -> tuple[str, Message | None]:
-        """The JSON text the model wrote, and the turn's prompt.
+    async def _asked(self, request: ToolRequest) -> tuple[str, Message | None, Message | None]:
+        """The JSON text the model wrote, the turn's prompt, and the call's own row if it has begun before.
 
         Raises: NotVisibleYetError if the answer that planned the call does not show.
         """
         answer = ids.message_id(request.thread, request.prompt_id, "answer", branch=request.branch, step=request.step)
         prompt = ids.message_id(request.thread, request.prompt_id, "prompt")
-        rows = {row.id: row for row in await self._store.get([answer, prompt])}
+        own = tool_row_id(request)
+        rows = {row.id: row for row in await self._store.get([answer, prompt, own])}
         calls: list[ToolCall] = rows[answer].tool_calls if answer in rows else []
         if request.index >= len(calls):
             raise NotVisibleYetError(f"the answer that planned call {request.call.call_id} does not show yet")
-        return calls[request.index].arguments, rows.get(prompt)
+        return calls[request.index].arguments, rows.get(prompt), rows.get(own)
 
     async def _decided(self, call: Call) -> tuple[Outcome, int] | None:
         """What came of a call without its being run, since somebody has decided about it; else it begins now."""

@@ -8,6 +8,7 @@ import asyncio
 import os
 import sys
 import tempfile
+import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass
@@ -16,7 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+from temporalio.api.common.v1 import WorkflowExecution
 from temporalio.api.history.v1 import HistoryEvent
+from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverseRequest
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
@@ -26,9 +29,11 @@ from adapters.streams_memory import MemoryEvents
 from catalog.registry import Registry
 from catalog.tools.clock import current_time
 from domain.agent import Agent
+from domain.ids import workflow_id
 from runtime import logs, temporal
 from runtime.wiring import Ports, make_worker
 from workflows import attributes
+from workflows.thread import AgentThread
 
 PRAGMAS = ("journal_mode=wal", "synchronous=normal")
 LAYOUT = f"one task queue, SQLite on disk with {', '.join(PRAGMAS)}"
@@ -47,6 +52,21 @@ class Ground:
 
     async def script(self, *replies: dict[str, Any]) -> None:
         await play(self.model_url, *replies)
+
+    async def start_thread(self, task_queue: str = QUEUE) -> WorkflowHandle[Any, Any]:
+        return await self.client.start_workflow(
+            AgentThread.run, id=workflow_id(uuid.uuid4().hex), task_queue=task_queue
+        )
+
+    async def last_events(self, handle: WorkflowHandle[Any, Any], count: int) -> list[HistoryEvent]:
+        """The end of its history, the oldest first."""
+        request = GetWorkflowExecutionHistoryReverseRequest(
+            namespace=self.client.namespace,
+            execution=WorkflowExecution(workflow_id=handle.id),
+            maximum_page_size=count,
+        )
+        reply = await self.client.workflow_service.get_workflow_execution_history_reverse(request)
+        return list(reply.history.events)[:count][::-1]
 
     async def turn(self, handle: WorkflowHandle[Any, Any], prompt_id: str, text: str, agent: str = "plain") -> float:
         """One turn by update, from sending to its end as a reader hears it. Returns the end, in seconds since 1970."""

@@ -10,9 +10,7 @@ from statistics import mean
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
-from bench.ground import LAYOUT, QUEUE, Ground, events_of, figure, ground, samples, say
-from domain.ids import workflow_id
-from workflows.thread import AgentThread
+from bench.ground import LAYOUT, Ground, events_of, figure, ground, samples, say
 
 ANSWER = ("All of this is one answer of about two thousand characters. " * 34)[:2000]
 ACCEPTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_UPDATE_ACCEPTED
@@ -39,7 +37,7 @@ async def main() -> None:
 
 async def _run(g: Ground, turns: int, agent: str) -> list[list[HistoryEvent]]:
     """The events of each turn but the first, which opens the thread, and the last, whose end is still to come."""
-    handle = await g.client.start_workflow(AgentThread.run, id=workflow_id(uuid.uuid4().hex), task_queue=QUEUE)
+    handle = await g.start_thread()
     for number in range(turns + 2):
         await g.turn(handle, str(uuid.uuid4()), f"This is prompt {number:04} of many, please answer it.", agent)
         while (await handle.query("status"))["running"]:

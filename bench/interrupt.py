@@ -16,9 +16,7 @@ from typing import Any
 from temporalio.client import WorkflowHandle
 
 from bench import recovery
-from bench.ground import LAYOUT, QUEUE, Ground, figure, ground, p95, samples, say
-from domain.ids import workflow_id
-from workflows.thread import AgentThread
+from bench.ground import LAYOUT, Ground, figure, ground, p95, samples, say
 
 WORDS = " ".join(f"word{number}" for number in range(2_000))
 PACE_S = 0.02  # between two words
@@ -32,7 +30,7 @@ async def main() -> None:
     chance = random.Random(3)  # the same moments in every run
     async with ground() as g:
         await g.script({"text": WORDS, "delay_s": PACE_S})
-        threads = await asyncio.gather(*(_start(g) for _ in range(AT_ONCE)))
+        threads = await asyncio.gather(*(g.start_thread() for _ in range(AT_ONCE)))
         shares = [wanted // AT_ONCE + (number < wanted % AT_ONCE) for number in range(AT_ONCE)]
         found = await asyncio.gather(*(_share(g, t, n, chance) for t, n in zip(threads, shares, strict=True)))
     waits = sorted(wait for share in found for wait in share)
@@ -40,10 +38,6 @@ async def main() -> None:
     figure("interrupt.p50", median(waits), "s")
     figure("interrupt.p95", p95(waits), "s")
     await recovery.measure(max(FEWEST_KILLS, wanted // INTERRUPTS_PER_KILL))
-
-
-async def _start(g: Ground) -> WorkflowHandle[Any, Any]:
-    return await g.client.start_workflow(AgentThread.run, id=workflow_id(uuid.uuid4().hex), task_queue=QUEUE)
 
 
 async def _share(g: Ground, thread: WorkflowHandle[Any, Any], times: int, chance: random.Random) -> list[float]:

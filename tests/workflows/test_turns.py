@@ -6,6 +6,7 @@ import asyncio
 import time
 from itertools import pairwise
 
+import pytest
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 
@@ -23,6 +24,7 @@ WORKFLOW_TASK = {
     EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED,
 }
 SCHEDULED = EventType.EVENT_TYPE_ACTIVITY_TASK_SCHEDULED
+TASK_COMPLETED = EventType.EVENT_TYPE_WORKFLOW_TASK_COMPLETED
 
 
 async def settled(system: System, thread: str) -> list[HistoryEvent]:
@@ -74,22 +76,37 @@ async def test_a_turn_with_one_tool_takes_23_events_and_4_kb(system: System, thr
         assert size(after) - size(before) < 4_500
 
 
-async def test_each_further_call_of_a_step_takes_three_events(system: System, thread: str) -> None:
-    """And no more than a workflow task of its own, which takes three: results that come together share one."""
+@pytest.mark.parametrize("calls", [2, 3, 5])
+async def test_each_further_parallel_call_takes_3_events(system: System, thread: str, calls: int) -> None:
+    """Those of its activity; and 3 more at worst, if the thread is woken for it alone since it ended by itself."""
+    system.model.script(Reply(tool_calls=[ToolCall(name="look")] * calls), Reply(after_tool=True, text="Done."))
     await system.ask(thread, "The first one opens the thread.", agent="helper")
-    costs: list[tuple[int, int]] = []
-    for calls in (1, 2, 5):
-        looks = [ToolCall(name="look", arguments={"what": str(number)}) for number in range(calls)]
-        system.model.script(Reply(tool_calls=looks, step=1), Reply(step=2, text="Seen."))
-        before = await settled(system, thread)
-        await system.ask(thread, "Look around, please.", agent="helper")
-        events = (await settled(system, thread))[len(before) :]
-        costs.append((sum(event.event_type not in WORKFLOW_TASK for event in events), len(events)))
-    (one, all_of_one), (two, all_of_two), (five, all_of_five) = costs
-    assert (two - one, five - one) == (3, 12)
-    assert all_of_one == 23
-    assert all_of_two <= 23 + 6
-    assert all_of_five <= 23 + 4 * 6
+    before = await settled(system, thread)
+    await system.ask(thread, "Look up, please.", agent="helper")
+    turn = (await settled(system, thread))[len(before) :]
+    woken = count(turn, TASK_COMPLETED) - 4  # besides for the prompt, the first answer, a result, the last answer
+    assert len(turn) == 23 + 3 * (calls - 1) + 3 * woken
+    assert woken <= calls - 1
+    assert count(turn, SCHEDULED) == calls + 2
+
+
+async def test_an_approved_call_takes_7_events_more(system: System, thread: str) -> None:
+    """The workflow task that the decision wakes the thread for (3), the decision's update (2), and the status, to waiting
+    and back (2): a list of who waits needs it. By signal it is one less.
+    """
+    system.model.script(Reply(tool_calls=[ToolCall(name="refund", arguments={"amount": 5})]), Reply(after_tool=True))
+    for by_signal in (None, False, True):
+        before = await settled(system, thread) if by_signal is not None else []
+        receipt = await system.submit(thread, "Give it back, please.", agent="cashier")
+        [call] = await system.waiting(thread)
+        decision = {"call_id": call["call_id"], "decision": "approve", "digest": call["digest"]}
+        if by_signal:
+            await system.workflow(thread).signal("resolve", decision)
+        else:
+            await system.workflow(thread).execute_update("resolve", decision)
+        await system.ended(thread, receipt.prompt_id)
+        if by_signal is not None:
+            assert len(await settled(system, thread)) - len(before) == 23 + (6 if by_signal else 7)
 
 
 async def test_forty_rounds_of_large_tool_results_end_and_each_costs_the_same(system: System, thread: str) -> None:
