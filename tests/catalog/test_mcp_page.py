@@ -12,7 +12,7 @@ from domain.mcp import McpServer
 from gateway.mcp_server import Desk
 
 PAGE = (Path(__file__).parents[2] / "docs" / "mcp.md").read_text(encoding="utf-8")
-OF_OTHERS, OURS = PAGE.split("\n# Agents as tools of other programs\n")
+OF_OTHERS, OURS = PAGE.split("\n## Agents as tools of other programs\n")
 
 
 def rows(text: str) -> set[str]:
