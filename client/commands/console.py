@@ -47,7 +47,9 @@ class Console:
             raise SetupError(str(error)) from error
         except (RPCError, RuntimeError, TimeoutError) as error:
             why = preview(str(error), 160) or "no answer"
-            raise SetupError(f"Temporal cannot be reached, see TEMPORAL_ADDRESS: {why}") from error
+            raise SetupError(
+                f"Temporal cannot be reached: start it with `make run`, or see TEMPORAL_ADDRESS: {why}"
+            ) from error
 
     def gateway(self) -> Gateway:
         """Raises: SetupError."""
