@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from client.commands.console import FAILED, Console, Json, complain, run, tell
+from client.commands.console import FAILED, Console, Json, complain, run, tell, tell_pages
 from client.threads import Threads
 from domain.approvals import WaitingCall, read_resolution
 from domain.errors import InputRefusedError, UnknownCallError
@@ -136,16 +136,10 @@ def _json_or_text(text: str) -> Any:
 
 
 async def _list(console: Console, where: CallFilter, limit: int, *, as_json: bool) -> int:
-    gateway, cursor, left = console.gateway(), None, limit
-    while left:
-        page = await gateway.calls(where, cursor=cursor, limit=left)
-        for row in page.items:
-            tell(_line(row), row.model_dump(), as_json=as_json)
-        left, cursor = left - len(page.items), page.next
-        if cursor is None:
-            return 0
-    typer.echo(f"there are more; --limit {10 * limit} shows them", err=True)
-    return 0
+    gateway = console.gateway()
+    return await tell_pages(
+        lambda cursor, most: gateway.calls(where, cursor=cursor, limit=most), limit, _line, as_json=as_json
+    )
 
 
 async def _approve(

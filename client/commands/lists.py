@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands.console import Console, Json, run, tell
+from client.commands.console import Console, Json, run, tell, tell_pages
 from domain.listing import ThreadFilter
 from domain.messages import Message, ThreadRecord, preview, printable
 
@@ -48,16 +48,10 @@ def messages(
 
 
 async def _list(console: Console, where: ThreadFilter, limit: int, *, as_json: bool) -> int:
-    gateway, cursor, left = console.gateway(), None, limit
-    while left:
-        page = await gateway.threads(where, cursor=cursor, limit=left)
-        for record in page.items:
-            tell(_line(record), record.model_dump(), as_json=as_json)
-        left, cursor = left - len(page.items), page.next
-        if cursor is None:
-            return 0
-    typer.echo(f"there are more; --limit {10 * limit} shows them", err=True)
-    return 0
+    gateway = console.gateway()
+    return await tell_pages(
+        lambda cursor, most: gateway.threads(where, cursor=cursor, limit=most), limit, _line, as_json=as_json
+    )
 
 
 async def _messages(console: Console, thread: str, limit: int, *, as_json: bool) -> int:
