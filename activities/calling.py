@@ -15,7 +15,7 @@ from activities.step import Step
 from domain.agent import CHOICES, Agent, Tool
 from domain.budgets import total_usage
 from domain.context import ChatMessage, build_context, close_calls, system_messages, text_tokens
-from domain.errors import HookError, InputRefusedError
+from domain.errors import InputRefusedError
 from domain.hooks import StepChanges, StepInfo
 from domain.messages import Message
 from domain.model import ModelRequest
@@ -69,7 +69,7 @@ async def _prepare(step: Step, info: StepInfo) -> StepChanges:
     assert step.agent.prepare_step is not None
     changes = await call_hook(step.agent, HOOK, step.agent.prepare_step, info)
     if changes is not None and not isinstance(changes, StepChanges):
-        raise _error(step.agent, f"returned a {type(changes).__name__}; return StepChanges or None")
+        raise hook_error(step.agent, HOOK, f"returned a {type(changes).__name__}; return StepChanges or None")
     return changes or StepChanges()
 
 
@@ -100,21 +100,17 @@ def _changed(
         json.dumps(changes.settings)
         tools = agent.tools if changes.tools is None else agent.only(changes.tools)
     except (TypeError, ValueError) as error:
-        raise _error(agent, f"returned what cannot be used: {error}") from None
+        raise hook_error(agent, HOOK, f"returned what cannot be used: {error}") from None
     names = [tool.name for tool in tools]
     if changes.tool_choice not in (None, *CHOICES, *names):
         choices = ", ".join([*CHOICES, *names])
-        raise _error(agent, f"chose {changes.tool_choice!r}; tool_choice is one of: {choices}")
+        raise hook_error(agent, HOOK, f"chose {changes.tool_choice!r}; tool_choice is one of: {choices}")
     if changes.messages is not None:
         spoken = close_calls(changes.messages)
     if not spoken:
-        raise _error(agent, "left no message for the model")
+        raise hook_error(agent, HOOK, "left no message for the model")
     agent = replace(agent, tools=tools, **{name: value for name, value in given.items() if value is not None})
     return agent, changes.tool_choice or (choice if choice in (*CHOICES, *names) else "auto"), spoken
-
-
-def _error(agent: Agent, what: str) -> HookError:
-    return hook_error(agent, HOOK, what)
 
 
 def _instructions(step: Step, agent: Agent, forms: Forms) -> list[str]:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
 
+from activities.hooks import HOOK_S, invoke
 from activities.ports import EventLog, Store
 from activities.rows import tool_row
 from activities.step import Step
@@ -16,8 +16,6 @@ from domain.agent import Tool
 from domain.approvals import Gate, gate_of
 from domain.messages import Message, ToolCall
 from domain.steps import PlannedCall, StepResult, ToolRequest
-
-HOOK_S = 30.0
 
 log = structlog.get_logger()
 
@@ -49,10 +47,7 @@ async def _wants_approval(tool: Tool, arguments: dict[str, Any]) -> bool:
         return tool.needs_approval
     try:
         async with asyncio.timeout(HOOK_S):
-            if inspect.iscoroutinefunction(tool.needs_approval):
-                return bool(await tool.needs_approval(arguments))
-            says = await asyncio.to_thread(tool.needs_approval, arguments)
-            return bool(await says if inspect.isawaitable(says) else says)
+            return bool(await invoke(tool.needs_approval, arguments))
     except (Exception, SystemExit) as error:  # noqa: BLE001 - a user's function may raise anything
         log.warning("approval.predicate_failed", tool=tool.name, error=repr(error))
         return True

@@ -15,11 +15,11 @@ HOOK_S = 30.0
 
 
 async def call_hook(agent: Agent, name: str, hook: Callable[[Any], Any], info: object) -> Any:
-    """What a sync or async function says; sync ones run in a thread. Raises: HookError."""
+    """What a function of the agent says in time. Raises: HookError."""
     limit = asyncio.timeout(HOOK_S)
     try:
         async with limit:
-            return await _invoke(hook, info)
+            return await invoke(hook, info)
     except (Exception, SystemExit) as error:
         if limit.expired():
             raise hook_error(agent, name, f"did not finish within {HOOK_S:g} s") from error
@@ -30,7 +30,8 @@ def hook_error(agent: Agent, name: str, what: str) -> HookError:
     return HookError(f"The {name} of agent {agent.name!r} {preview(mend_text(what))}")
 
 
-async def _invoke(hook: Callable[[Any], Any], info: object) -> object:
+async def invoke(hook: Callable[[Any], Any], info: object) -> object:
+    """What a sync or async function says; sync ones run in a thread, for as long as they like."""
     if inspect.iscoroutinefunction(hook):
         return await hook(info)
     found = await asyncio.to_thread(hook, info)

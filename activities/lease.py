@@ -24,7 +24,10 @@ T = TypeVar("T")
 
 
 async def until_stopped(work: Coroutine[Any, Any, T]) -> T:
-    """Do what may be given up at any time. Raises: UnavailableError at once when the worker stops, instead of holding it up."""
+    """Do what may be given up at any time.
+
+    Raises: UnavailableError at once when the worker stops, instead of holding it up.
+    """
     doing, stopping = asyncio.create_task(work), asyncio.create_task(activity.wait_for_worker_shutdown())
     try:
         await asyncio.wait({doing, stopping}, return_when=asyncio.FIRST_COMPLETED)

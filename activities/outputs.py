@@ -32,7 +32,10 @@ class Value:
 
 
 def read_output(output: Output, text: str) -> Value:
-    """The value in an answer. Raises: OutputInvalidError with what the model can mend; InputRefusedError if the schema is none."""
+    """The value in an answer.
+
+    Raises: OutputInvalidError with what the model can mend; InputRefusedError if the schema is none.
+    """
     found = json_in(text)
     try:
         value = from_json(found, allow_inf_nan=False)

@@ -106,7 +106,9 @@ class ChatModel(Protocol):
     """A chat model behind an OpenAI-compatible endpoint."""
 
     def stream(self, request: ModelRequest) -> AsyncGenerator[Piece | Completion, None]:
-        """Pieces as they come, of which the texts are the completion's text, then exactly one Completion; closing the generator ends the call.
+        """Pieces as they come, of which the texts are the completion's text, then exactly one Completion.
+
+        Closing the generator ends the call.
 
         Raises: ModelUnavailableError if the same call may succeed later; ModelRefusedError if not.
         """

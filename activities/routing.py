@@ -9,8 +9,7 @@ from activities.ports import Catalog, EventLog, Store
 from activities.rows import asker_of
 from activities.step import Step
 from domain import ids
-from domain.agent import Agent
-from domain.errors import HookError, NotVisibleYetError, UnknownAgentError
+from domain.errors import NotVisibleYetError, UnknownAgentError
 from domain.messages import Message, describe
 from domain.routing import Route, RouteInfo
 
@@ -42,7 +41,7 @@ class Routes:
         try:
             step.pass_to(await self._catalog.agent(name, asker_of(step.request.thread, step.record)))
         except UnknownAgentError as error:
-            raise _error(asked, f"chose an agent that is not there: {error}") from None
+            raise hook_error(asked, HOOK, f"chose an agent that is not there: {error}") from None
         if not begun:
             log.info("turn.routed", prompt_id=step.request.prompt_id, agent=name, by=asked.name)
             data = step.event(prompt_id=step.request.prompt_id, before=asked.name)
@@ -51,7 +50,9 @@ class Routes:
     async def _choose(self, step: Step, route: Route) -> str | None:
         name = await call_hook(step.agent, HOOK, route, await self._info(step))
         if name is not None and not isinstance(name, str):
-            raise _error(step.agent, f"returned {describe(name)}; return the name of an agent, or None for this one")
+            raise hook_error(
+                step.agent, HOOK, f"returned {describe(name)}; return the name of an agent, or None for this one"
+            )
         return name
 
     async def _info(self, step: Step) -> RouteInfo:
@@ -74,7 +75,3 @@ class Routes:
         for row in [step.prompt] if step.prompt else await self._store.get([step.prompt_row_id]):
             return row
         raise NotVisibleYetError(f"prompt {step.request.prompt_id} does not show yet")
-
-
-def _error(agent: Agent, what: str) -> HookError:
-    return hook_error(agent, HOOK, what)

@@ -14,6 +14,7 @@ from activities.rows import asker_of, prompt_row
 from domain import ids
 from domain.content import parts_of, text_of
 from domain.errors import HookError, UnknownAgentError
+from domain.ledger import RECENT_IDS
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Mode
 from domain.rebuild import last_ended, rebuild, report_of
@@ -26,7 +27,7 @@ from domain.steps import (
     SaveRequest,
     SaveResult,
 )
-from domain.thread import MAX_WAITING, RECENT_IDS, ThreadState, upgrade
+from domain.thread import MAX_WAITING, ThreadState, upgrade
 from domain.wishes import TurnReport
 
 log = structlog.get_logger()

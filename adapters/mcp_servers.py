@@ -43,7 +43,9 @@ class _Link:
 
 
 class McpServers:
-    """`secret` gives what `env:NAME` stands for. `leash` is the program that holds children, `logs` a folder for what they say."""
+    """`secret` gives what `env:NAME` stands for. `leash` is the program that holds children, `logs` a folder for what they
+    say.
+    """
 
     def __init__(
         self,

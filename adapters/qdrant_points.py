@@ -70,9 +70,7 @@ class Where:
 
     point_id: str | None = None
     equal: Mapping[str, str | int] = field(default_factory=dict)
-    words: Mapping[str, str] = field(
-        default_factory=dict
-    )  # the text has all of these words, in whatever case and order
+    words: Mapping[str, str] = field(default_factory=dict)  # the text has all of these, in whatever case and order
     unequal: Mapping[str, list[str]] = field(default_factory=dict)
     below: Mapping[str, float] = field(default_factory=dict)  # strictly
     at_most: Mapping[str, float] = field(default_factory=dict)

@@ -320,6 +320,5 @@ def report(s: Storm, found: Count, seconds: float) -> None:
 if __name__ == "__main__":
     status = asyncio.run(main())
     sys.stdout.flush()
-    os._exit(
-        status
-    )  # Temporal's client may still answer calls that were given up, which crashes a Python that is ending
+    # Temporal's client may still answer calls that were given up, which crashes a Python that is ending.
+    os._exit(status)

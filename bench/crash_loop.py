@@ -62,9 +62,8 @@ class Loop:
     prompts: list[Sent] = field(default_factory=list)
     kills: Counter[str] = field(default_factory=Counter)
     first_tokens: list[float] = field(default_factory=list)
-    _going_on: set[str] = field(
-        default_factory=set
-    )  # texts of the prompts that this life found, if it is not noted yet
+    # Texts of the prompts that this life found, if it is not noted yet.
+    _going_on: set[str] = field(default_factory=set)
 
     async def run(self, kills: int, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -228,7 +227,8 @@ def report(loop: Loop, found: Count, calls: int) -> int:
     say(f"{sum(prompt.cut for prompt in loop.prompts)} prompts were cut while being sent, and sent again")
     if waits:
         say(
-            f"first token after a start that had something to go on with, {len(waits)} of them: p50 {median(waits):.2f} s, p95 {p95(waits):.2f} s, max {waits[-1]:.2f} s"
+            f"first token after a start that had something to go on with, {len(waits)} of them: "
+            f"p50 {median(waits):.2f} s, p95 {p95(waits):.2f} s, max {waits[-1]:.2f} s"
         )
         if waits[-1] > FIRST_TOKEN_S:
             found.faults.append(f"the first token came {waits[-1]:.1f} s after a start, later than {FIRST_TOKEN_S:g} s")

@@ -47,7 +47,8 @@ async def main() -> int:
     early, late = sizes[:some], sizes[-some:]
     carried = [run[0].ByteSize() for run in runs]
     say(
-        f"1 {FLEET_LAYOUT}; {turns} turns by ask, answers of {len(ANSWER)} characters; ratios: the last {some} turns over the first {some}"
+        f"1 {FLEET_LAYOUT}; {turns} turns by ask, answers of {len(ANSWER)} characters; "
+        f"ratios: the last {some} turns over the first {some}"
     )
     say(f"carried into the last run: {carried[-1]} B; memory {rss[0] / 1e6:.0f} MB, in the end {rss[1] / 1e6:.0f} MB")
     for fault in faults:

@@ -38,7 +38,8 @@ def tool(
 
     The docstring's first part tells the model what the tool does, its `Args:` what the arguments mean, `examples` how they
     look. A tool that only reads should say `effect="read"`: then it is repeated after a crash. A parameter of type
-    ToolContext is given the call. With `outside`, others run it: the function is only its signature. `output` is a type that results are checked against; what else, see domain.agent.Tool.
+    ToolContext is given the call. With `outside`, others run it: the function is only its signature. `output` is a type
+    that results are checked against; what else, see domain.agent.Tool.
 
     Raises: TypeError if the function has no docstring, or a parameter without a type, or an example does not fit.
     """

@@ -59,7 +59,10 @@ class Sender:
         return self.temporal.get_workflow_handle(ids.workflow_id(read_thread_id(thread)))
 
     async def update(self, name: str, thread: str, wanted: BaseModel, start: ThreadStart, result_type: type[T]) -> T:
-        """Send an update, starting the thread as `start` says if it does not run. Raises: InputRefusedError; UnavailableError."""
+        """Send an update, starting the thread as `start` says if it does not run.
+
+        Raises: InputRefusedError; UnavailableError.
+        """
         operation = self._operation(thread, start)
         try:
             async with (

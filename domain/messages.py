@@ -127,7 +127,7 @@ class ThreadRecord(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     turns: int = 0
     preview: str = ""  # the last prompt, shortened
-    status: str = "active"  # or failed: how the last turn ended
+    status: str = "active"  # or failed: how the last turn ended; or waiting: one that runs waits for somebody
     idle_timeout_s: float | None = None  # see domain.prompts.ThreadStart
     expires_at: float | None = None
     operator: str = ""  # the person who has the thread in the agent's place

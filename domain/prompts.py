@@ -87,10 +87,11 @@ Mode = Literal["queue", "steer", "interrupt", "replace", "reject"]
 class PromptOptions(Wire):
     """What a prompt wants otherwise than its agent: each option replaces the agent's as a whole.
 
-    `model` may be `provider/model`, or a list, of which the first that is available answers. `tools` names those of the agent's tools that may be used. `settings` goes to the
-    provider as it is (temperature …). `tool_choice` is auto, required, none or a tool's name, for the first model call;
-    after one of the tools `stop_after_tools` has succeeded no further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer
-    must be: a JSON schema, or a list of texts to choose from.
+    `model` may be `provider/model`, or a list, of which the first that is available answers. `tools` names those of the
+    agent's tools that may be used. `settings` goes to the provider as it is (temperature …). `tool_choice` is auto,
+    required, none or a tool's name, for the first model call; after one of the tools `stop_after_tools` has succeeded no
+    further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer must be: a
+    JSON schema, or a list of texts to choose from.
     """
 
     model_config = ConfigDict(extra="forbid")

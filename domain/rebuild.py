@@ -6,9 +6,11 @@ from collections.abc import Sequence
 
 from domain import ids
 from domain.delivery import delivery_of
+from domain.inbox import WAITING_CHARS
+from domain.ledger import ENDED_KEPT
 from domain.messages import Message, ThreadRecord, preview
 from domain.state import Running, Waiting
-from domain.thread import ENDED_KEPT, IDLE_ROLL_S, WAITING_CHARS, ThreadState
+from domain.thread import IDLE_ROLL_S, ThreadState
 from domain.wishes import TurnReport
 
 

@@ -93,9 +93,7 @@ class Running(Kept):
     said: str = ""  # the start of what its last model call said, and where that is
     message_id: str | None = None
     replies: bool = False
-    joined: dict[str, bool] = Field(
-        default_factory=dict
-    )  # prompts that came to it → whether their senders are to be told
+    joined: dict[str, bool] = Field(default_factory=dict)  # prompts that came to it → whether to tell their senders
     joining: list[str] = Field(default_factory=list)  # those of them that come with the next step
 
     def stopped(self) -> bool:

@@ -7,43 +7,35 @@ workflow continues as new, and kept as a checkpoint in the store.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Literal
-
-from pydantic import Field
 
 from domain import ids
 from domain.approvals import Resolution, ResolveReceipt
-from domain.content import Content, text_of
 from domain.errors import (
     InboxFullError,
     InputRefusedError,
     PromptConflictError,
     ResolvedAlreadyError,
     ThreadBusyError,
-    UnknownPromptError,
 )
 from domain.gates import UNDECIDED, close_gates, decide, note_done, undone, waiting_calls
+from domain.inbox import WAITING_CHARS, Inbox
+from domain.ledger import ENDED_KEPT, MAX_JOINED, RECENT_IDS, VERSION
 from domain.messages import preview
 from domain.prompts import Mode, Prompt, Refusal, ReplyTo
-from domain.state import INLINE_PROMPT_BYTES, Gated, Kept, Resolved, Running, Said, Shown, Waiting
+from domain.state import Gated, Resolved, Running, Shown, Waiting
 from domain.wire import json_size
 from domain.wishes import Interrupt, InterruptReceipt, Receipt, TurnReport
 
-VERSION = 1
 # What makes of a state of one version one of the next: for a release that renames or removes a field, which counts the
 # version up. (A new field needs none: it has a default.)
 UPGRADES: dict[int, Callable[[dict[str, Any]], dict[str, Any]]] = {}
-RECENT_IDS = 1_000
 MAX_WAITING = 1_000
-INLINE_INBOX_BYTES = 256_000
 MAX_REFUSALS, MAX_TOLD = 100, 20
 SHOWN_TURNS = 5
 SHOWN_CHARS = 200
-WAITING_CHARS = 80
-ENDED_KEPT = 20
 IDLE_ROLL_S, IDLE_ROLL_EVENTS = 600.0, 500  # a thread with so many events rolls when it has been idle for so long
-MAX_JOINED = 100  # prompts that join one turn
 MAX_DELIVERIES = 300  # replies on their way
 CARRIED_BYTES = 1_900_000  # as JSON; the server takes no payload over 2 MiB
 FRONT = -(10**12)  # added to the place of a prompt that comes before all that wait
@@ -52,37 +44,8 @@ FRONT = -(10**12)  # added to the place of a prompt that comes before all that w
 ROLL_EVENTS, ROLL_BYTES, ROLL_SIGNALS, ROLL_UPDATES = 8_000, 8_000_000, 8_000, 1_500
 
 
-class ThreadState(Kept):
-    """Everything the thread must remember."""
-
-    version: int = VERSION
-    epoch: int = 0  # 0: not opened yet
-    run_id: str = ""  # of the run that opened it
-    agent: str = ""
-    owner: str = ""
-    tenant: str = ""
-    next_turn: int = 1
-    places: int = 0  # prompts and refusals so far
-    inbox: list[Waiting] = Field(default_factory=list)
-    steered: list[Waiting] = Field(default_factory=list)  # that join the running turn at its next step
-    withdrawn: list[Waiting] = Field(default_factory=list)  # until that is in the store
-    running: Running | None = None
-    recent: dict[str, str] = Field(default_factory=dict)  # prompt id → digest, oldest first
-    refusals: list[Refusal] = Field(default_factory=list)
-    unlisted_refusals: int = 0
-    status: str = "active"  # failed: so did the last turn; waiting: the turn that runs waits for somebody
-    busy_modes: dict[str, Mode] = Field(default_factory=dict)  # agent → what prompts for it do that do not say it
-    deliveries: list[str] = Field(default_factory=list)  # ended prompts whose senders are not told yet
-    active_at: float = 0.0  # seconds since 1970: when it last had work
-    idle_roll_s: float | None = None  # None: of a release that did not know it
-    idle_timeout_s: float | None = None
-    expires_at: float | None = None
-    reopened: dict[str, str] = Field(default_factory=dict)  # wish → the prompt whose turn it was about, the last few
-    ended: dict[str, TurnReport] = Field(default_factory=dict)  # prompt id → its end, oldest first, the last few
-    shown: list[Shown] = Field(default_factory=list)
-    resolved: dict[str, Resolved] = Field(default_factory=dict)  # call → what was decided about it, the last few
-    operator: str = ""  # the person who has the thread, see domain.operators
-    said: list[Said] = Field(default_factory=list)
+class ThreadState(Inbox):
+    """Everything the thread must remember. Its fields are in domain.ledger, what waits in domain.inbox."""
 
     # --- prompts in
 
@@ -97,30 +60,6 @@ class ThreadState(Kept):
             )
         if prompt.reply_to and len(self.deliveries) + sum(waiting.replies for waiting in self.inbox) >= MAX_DELIVERIES:
             raise InboxFullError(f"{MAX_DELIVERIES} replies are on their way already; send this prompt again later")
-
-    def check_room(self, prompt: Prompt) -> None:
-        """Raises: InboxFullError if more is on its way to the store than the thread should carry.
-
-        For senders who hear of it: what a signal brings is taken all the same.
-        """
-        if prompt.id not in self.recent:
-            self._check_room()
-
-    def _check_room(self) -> None:
-        size = sum(waiting.size for waiting in self._waiting() if not waiting.in_store)
-        if size > INLINE_INBOX_BYTES:
-            raise InboxFullError(
-                f"{size} bytes wait to be saved, more than {INLINE_INBOX_BYTES}; send this prompt again in a second"
-            )
-
-    @property
-    def busy(self) -> bool:
-        return self.running is not None or bool(self.inbox)
-
-    @property
-    def occupied(self) -> bool:
-        """Whether a prompt that comes now has to wait."""
-        return self.busy or bool(self.operator)
 
     def note_busy_mode(self, agent: str, mode: Mode) -> None:
         """What the catalog says of an agent."""
@@ -294,106 +233,6 @@ class ThreadState(Kept):
             self.unlisted_refusals = 0
         return taken
 
-    # --- waiting prompts to the store
-
-    def unsaved(self) -> list[Waiting]:
-        """Waiting prompts that must be saved: all that do not start at once, and any that is too large to travel."""
-        starts = self.inbox and self.running is None and not self.operator
-        first = self.inbox[0] if starts else None
-        return [
-            waiting
-            for waiting in self._waiting()
-            if not waiting.in_store and not (waiting is first and waiting.can_start)
-        ]
-
-    def saved(self, batch: list[str], duplicates: list[str]) -> None:
-        """Note which prompts the store has; drop duplicates, and the text of what is too much to carry."""
-        done, twice = set(batch), set(duplicates)
-        self.inbox = [waiting for waiting in self.inbox if waiting.id not in twice]
-        self.steered = [waiting for waiting in self.steered if waiting.id not in twice]
-        carried = 0
-        for waiting in self._waiting():
-            waiting.saved = waiting.saved or waiting.id in done
-            carried += waiting.size if waiting.prompt else 0
-            if waiting.saved and (waiting.size > INLINE_PROMPT_BYTES or carried > INLINE_INBOX_BYTES):
-                waiting.prompt = None
-
-    def revised(self, prompt_id: str, content: Content) -> None:
-        """Note that the store has what a prompt says now, unless it says something else again by now."""
-        for waiting in self._waiting():
-            if waiting.id == prompt_id and waiting.revision == content:
-                waiting.revision = waiting.prompt = None
-
-    # --- wishes about prompts that wait, and turns that ended
-
-    def withdraw(self, prompt_id: str) -> None:
-        """Take it out; that it was withdrawn is to be saved. Raises: UnknownPromptError unless it waits."""
-        if self.report(prompt_id).status == "withdrawn":
-            return
-        waiting = self._changeable(prompt_id)
-        for prompts in (self.inbox, self.steered):
-            if waiting in prompts:
-                prompts.remove(waiting)
-        self.withdrawn.append(waiting)
-        self.note_end(TurnReport(prompt_id=prompt_id, status="withdrawn"))
-
-    def note_withdrawn(self, prompt_ids: list[str]) -> None:
-        """The store has it."""
-        for waiting in self.withdrawn:
-            if waiting.id in prompt_ids and waiting.replies:
-                self.deliveries.append(waiting.id)
-        self.withdrawn = [waiting for waiting in self.withdrawn if waiting.id not in prompt_ids]
-
-    def edit(self, prompt_id: str, content: Content) -> None:
-        """Raises: UnknownPromptError unless it waits; InboxFullError."""
-        waiting = self._changeable(prompt_id)
-        self._check_room()
-        waiting.revision, waiting.preview = content, preview(text_of(content), WAITING_CHARS)
-
-    def note_wish(self, wish_id: str, prompt_id: str) -> None:
-        """So that the same wish is about the same turn, whatever was the last when it comes again."""
-        self.reopened[wish_id] = prompt_id
-        while len(self.reopened) > ENDED_KEPT:
-            del self.reopened[next(iter(self.reopened))]
-
-    def reopen(self, waiting: Waiting) -> Receipt:
-        """An ended turn goes on, or begins again, when it is its turn. The store has it as open."""
-        if self.is_open(waiting.id):
-            return Receipt(prompt_id=waiting.id, disposition="duplicate")
-        busy = self.occupied
-        self.ended.pop(waiting.id, None)
-        self.recent.pop(waiting.id, None)  # it becomes the newest
-        self.remember(waiting.id, waiting.digest)
-        self.inbox.append(waiting.model_copy(update={"place": self._place()}))
-        return Receipt(prompt_id=waiting.id, disposition="queued" if busy else "started")
-
-    def is_revised(self, prompt_id: str) -> bool:
-        """Whether it waits, and the store does not have yet what it says now."""
-        return any(waiting.id == prompt_id and waiting.revision is not None for waiting in self._waiting())
-
-    def ended_prompt(self, prompt_id: str | None, turn: int | None) -> str:
-        """The prompt of an ended turn: of the one that is named, else of the last. Raises: UnknownPromptError."""
-        if prompt_id is not None:
-            return prompt_id
-        for report in reversed(self.ended.values()):
-            if report.status in ("answered", "interrupted", "failed") and turn in (None, report.turn):
-                return report.prompt_id
-        what = "no turn has ended" if turn is None else f"turn {turn} is not one of the last that ended"
-        raise UnknownPromptError(f"{what}, as far as the thread remembers; name the turn by its prompt_id")
-
-    def _waiting(self) -> list[Waiting]:
-        return [*self.inbox, *self.steered]
-
-    def _changeable(self, prompt_id: str) -> Waiting:
-        for waiting in self._waiting():
-            if waiting.id == prompt_id and waiting.turn is None:
-                return waiting
-        status = self.report(prompt_id).status
-        raise UnknownPromptError(
-            f"prompt {prompt_id} does not wait: it is {status}"
-            + ("; interrupt its turn instead" if status == "running" else "")
-        )
-
     # --- turns
 
     def ready(self) -> bool:
@@ -472,35 +311,6 @@ class ThreadState(Kept):
         self.inbox[front:front] = self.steered
         self.steered = []
 
-    def note_end(self, report: TurnReport) -> None:
-        self.ended.pop(report.prompt_id, None)
-        self.ended[report.prompt_id] = report
-        while len(self.ended) > ENDED_KEPT:
-            del self.ended[next(iter(self.ended))]
-
-    # --- what became of it
-
-    def is_open(self, prompt_id: str) -> bool:
-        running = self.running is not None and prompt_id in (self.running.prompt_id, *self.running.joined)
-        return running or self.waits(prompt_id)
-
-    def waits(self, prompt_id: str) -> bool:
-        return any(waiting.id == prompt_id for waiting in self._waiting())
-
-    def report(self, prompt_id: str | None, turn: int | None = None) -> TurnReport:
-        """Of the prompt or the turn that is named; of none, the turn that runs, else the last that ended."""
-        meant = (r for r in self._reports() if prompt_id in (None, r.prompt_id) and turn in (None, r.turn))
-        return next(meant, TurnReport(prompt_id=prompt_id or "", status="unknown", turn=turn))
-
-    def _reports(self) -> Iterator[TurnReport]:
-        if self.running is not None:
-            calls = list(waiting_calls(self.running))
-            for prompt_id in (self.running.prompt_id, *self.running.joined):
-                yield TurnReport(prompt_id=prompt_id, status="running", turn=self.running.turn, calls=calls)
-        yield from reversed(self.ended.values())
-        for waiting in self._waiting():
-            yield TurnReport(prompt_id=waiting.id, status="waiting")
-
     def drop_turn(self) -> None:
         """The running prompt turned out to be an older one's: its turn never was."""
         self.running = None
@@ -542,22 +352,6 @@ class ThreadState(Kept):
         while json_size(state) > CARRIED_BYTES and state.get("recent"):
             state["recent"] = dict(list(state["recent"].items())[RECENT_IDS // 40 :])
         return state
-
-    def inline_bytes(self) -> int:
-        """Of prompts that are carried whole."""
-        waiting = [*self._waiting(), *self.withdrawn]
-        prompts = sum(w.size for w in waiting if w.prompt)
-        return prompts + sum(json_size(w.revision) for w in waiting if w.revision is not None)
-
-    def _place(self) -> int:
-        self.places += 1
-        return self.places
-
-    def remember(self, prompt_id: str, digest: str) -> None:
-        self.recent[prompt_id] = digest
-        # What waits or runs is never forgotten: it is the newest, whatever its number.
-        while len(self.recent) > RECENT_IDS + len(self._waiting()) + MAX_JOINED:
-            del self.recent[next(iter(self.recent))]
 
 
 def upgrade(raw: dict[str, Any]) -> ThreadState:

@@ -44,7 +44,8 @@ class PidFile:
     def end_leftovers(self, term_s: float = TERM_S) -> list[str]:
         """Ends the recorded processes that still run, and their descendants; returns their names.
 
-        A process that merely has the number of a recorded one is not touched. Blocks for as long as that takes, at most `term_s` + 2 s.
+        A process that merely has the number of a recorded one is not touched. Blocks for as long as that takes, at most
+        `term_s` + 2 s.
         """
         found = [(entry["name"], process) for entry in self._read() if (process := _same_as(entry))]
         stubborn = _end(_families(process for _, process in found), signal.SIGTERM, term_s)

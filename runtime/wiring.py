@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
@@ -96,42 +96,13 @@ def make_worker(
 
     Without `queues` it runs the tools of every queue, since no other worker can.
     """
-    model = ModelActivities(
-        ports.store,
-        ports.events,
-        ports.model,
-        ports.catalog,
-        budget_tokens=ports.context_tokens,
-        servers=ports.servers,
-        queues=queues,
-    )
-    agents = Threads(client, task_queue, ports.catalog.default)
-    delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=max_activities)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs, servers=ports.servers)
-    threads = ThreadActivities(ports.store, ports.catalog)
-    closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
-    operating = OperatingActivities(ports.store, ports.events)
-    delivery = DeliveryActivities(ports.store, ports.webhooks, client)
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID
     return Worker(
         client,
         task_queue=task_queue,
         workflows=[AgentThread],
-        activities=[
-            model.call_model,
-            tools.run_tool,
-            threads.open_thread,
-            threads.save_prompts,
-            closing.close_turn,
-            reopening.reopen_turn,
-            threads.save_checkpoint,
-            threads.find_turn,
-            delivery.deliver,
-            delivery.notify,
-            operating.note_operator,
-            operating.save_said,
-        ],
+        activities=_activities(client, task_queue, ports, max_activities, queues=queues),
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
@@ -143,6 +114,40 @@ def make_worker(
         graceful_shutdown_timeout=timedelta(seconds=grace_s),
         **options,
     )
+
+
+def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, queues: bool) -> list[Callable[..., Any]]:
+    """All that the workflow calls, of which a worker runs `most` at once."""
+    model = ModelActivities(
+        ports.store,
+        ports.events,
+        ports.model,
+        ports.catalog,
+        budget_tokens=ports.context_tokens,
+        servers=ports.servers,
+        queues=queues,
+    )
+    agents = Threads(client, task_queue, ports.catalog.default)
+    delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=most)
+    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs, servers=ports.servers)
+    threads = ThreadActivities(ports.store, ports.catalog)
+    closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
+    operating = OperatingActivities(ports.store, ports.events)
+    delivery = DeliveryActivities(ports.store, ports.webhooks, client)
+    return [
+        model.call_model,
+        tools.run_tool,
+        threads.open_thread,
+        threads.save_prompts,
+        closing.close_turn,
+        reopening.reopen_turn,
+        threads.save_checkpoint,
+        threads.find_turn,
+        delivery.deliver,
+        delivery.notify,
+        operating.note_operator,
+        operating.save_said,
+    ]
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:

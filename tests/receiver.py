@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +15,7 @@ from starlette.routing import Route
 from temporalio import workflow
 
 from runtime.server import serve
+from tests.ports import free_port
 
 
 @dataclass
@@ -47,9 +47,7 @@ class Receiver:
 
 @asynccontextmanager
 async def receiving() -> AsyncIterator[Receiver]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        receiver = Receiver(probe.getsockname()[1])
+    receiver = Receiver(free_port())
     app = Starlette(routes=[Route("/{path:path}", receiver.take, methods=["GET", "POST"])])
     async with serve(app, "127.0.0.1", receiver.port):
         yield receiver

@@ -10,9 +10,10 @@ with workflow.unsafe.imports_passed_through():
     from activities.threads import ThreadActivities
     from domain.content import MAX_PROMPT_BYTES
     from domain.errors import InputRefusedError
+    from domain.inbox import INLINE_INBOX_BYTES
     from domain.state import Waiting
     from domain.steps import Revision, SaveRequest, SaveResult
-    from domain.thread import FRONT, INLINE_INBOX_BYTES, ThreadState
+    from domain.thread import FRONT, ThreadState
     from domain.wire import json_size
     from domain.wishes import TurnReport
     from workflows import options

@@ -42,18 +42,7 @@ class Calls:
 
 
 async def call_model(thread: str, epoch: int, turn: Running, calls: Calls) -> StepResult:
-    request = StepRequest(
-        thread=thread,
-        epoch=epoch,
-        prompt_id=turn.prompt_id,
-        turn=turn.turn,
-        branch=turn.branch,
-        step=turn.step,
-        agent=turn.agent,
-        prompt=turn.prompt,
-        expect=turn.expect,
-        joined=turn.joining,
-    )
+    request = StepRequest(**_place(thread, epoch, turn), prompt=turn.prompt, expect=turn.expect, joined=turn.joining)
     what = preview(turn.preview, SUMMARY_CHARS) if turn.step == 0 else f"step {turn.step + 1}"
     config = options.call_model(f"{turn.turn}: {what}")
     result: StepResult = await calls.run(workflow.start_activity_method(ModelActivities.call_model, request, **config))
@@ -87,17 +76,20 @@ def result_id(thread: str, turn: Running, index: int) -> str:
 
 
 def _tool_request(thread: str, epoch: int, turn: Running, index: int, call: PlannedCall) -> ToolRequest:
-    return ToolRequest(
-        thread=thread,
-        epoch=epoch,
-        prompt_id=turn.prompt_id,
-        turn=turn.turn,
-        branch=turn.branch,
-        step=turn.step,
-        index=index,
-        agent=turn.agent,
-        call=call,
-    )
+    return ToolRequest(**_place(thread, epoch, turn), index=index, call=call)
+
+
+def _place(thread: str, epoch: int, turn: Running) -> dict[str, Any]:
+    """What each request of a turn says: whose step it is."""
+    return {
+        "thread": thread,
+        "epoch": epoch,
+        "prompt_id": turn.prompt_id,
+        "turn": turn.turn,
+        "branch": turn.branch,
+        "step": turn.step,
+        "agent": turn.agent,
+    }
 
 
 async def _run_tool(request: ToolRequest, turn: Running, calls: Calls) -> str:
@@ -124,13 +116,7 @@ async def _close(
     thread: str, epoch: int, turn: Running, *, status: Literal["failed", "interrupted"], error: str
 ) -> Closed:
     request = CloseRequest(
-        thread=thread,
-        epoch=epoch,
-        prompt_id=turn.prompt_id,
-        turn=turn.turn,
-        branch=turn.branch,
-        step=turn.step,
-        agent=turn.agent,
+        **_place(thread, epoch, turn),
         prompt=turn.prompt,
         status=status,
         error=error,

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
-from client.commands.console import FAILED, Console, Json, complain, run, tell
+from client.commands.console import FAILED, Console, Json, complain, run, tell, tell_pages
 from client.threads import Threads
 from domain.approvals import WaitingCall, read_resolution
 from domain.errors import InputRefusedError, UnavailableError, UnknownCallError
@@ -46,7 +46,8 @@ def list_calls(
 ) -> None:
     """List tool calls that wait for somebody, the oldest first.
 
-    Asks the gateway that runs at EVERTHREAD_HOST and EVERTHREAD_PORT. Exit status 0: they were listed; 2: they could not be.
+    Asks the gateway that runs at EVERTHREAD_HOST and EVERTHREAD_PORT.
+    Exit status 0: they were listed; 2: they could not be.
     """
     where = CallFilter(waits="result" if outside else "approval", owner=owner, tenant=tenant, thread=thread)
     run(context, lambda console: _list(console, where, limit, as_json=as_json))
@@ -64,7 +65,10 @@ def approve(
     wish: Wish = None,
     as_json: Json = False,
 ) -> None:
-    """Approve a call that waits: it is run. Exit status 0: it is; 1: you said no; 2: it does not wait, or could not be."""
+    """Approve a call that waits: it is run.
+
+    Exit status 0: it is; 1: you said no; 2: it does not wait, or could not be.
+    """
     run(
         context,
         lambda console: _approve(
@@ -82,7 +86,10 @@ def deny(
     wish: Wish = None,
     as_json: Json = False,
 ) -> None:
-    """Deny a call that waits: it is not run, and the model reads why. Exit status 0: it is denied; 2: it could not be."""
+    """Deny a call that waits: it is not run, and the model reads why.
+
+    Exit status 0: it is denied; 2: it could not be.
+    """
     run(context, lambda console: _resolve(console, thread, call, "deny", _fields(by, reason, wish), as_json=as_json))
 
 
@@ -96,7 +103,10 @@ def supply(
     wish: Wish = None,
     as_json: Json = False,
 ) -> None:
-    """Give the result of a call that others run. Exit status 0: it is taken; 2: it could not be."""
+    """Give the result of a call that others run.
+
+    Exit status 0: it is taken; 2: it could not be.
+    """
     if (result is None) is (error is None):
         raise typer.Exit(complain("give either the result, or --error with the reason why there is none"))
     if error is not None:
@@ -126,16 +136,10 @@ def _json_or_text(text: str) -> Any:
 
 
 async def _list(console: Console, where: CallFilter, limit: int, *, as_json: bool) -> int:
-    gateway, cursor, left = console.gateway(), None, limit
-    while left:
-        page = await gateway.calls(where, cursor=cursor, limit=left)
-        for row in page.items:
-            tell(_line(row), row.model_dump(), as_json=as_json)
-        left, cursor = left - len(page.items), page.next
-        if cursor is None:
-            return 0
-    typer.echo(f"there are more; --limit {10 * limit} shows them", err=True)
-    return 0
+    gateway = console.gateway()
+    return await tell_pages(
+        lambda cursor, most: gateway.calls(where, cursor=cursor, limit=most), limit, _line, as_json=as_json
+    )
 
 
 async def _approve(

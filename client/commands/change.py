@@ -25,7 +25,10 @@ Id = Annotated[
 
 
 def withdraw(context: typer.Context, thread: Thread, prompt: Waiting, as_json: Json = False) -> None:
-    """Take back a prompt that waits. Exit status 0: it is withdrawn; 2: it does not wait, or could not be."""
+    """Take back a prompt that waits.
+
+    Exit status 0: it is withdrawn; 2: it does not wait, or could not be.
+    """
     _run(context, lambda threads: threads.withdraw(thread, prompt), as_json=as_json)
 
 
@@ -36,7 +39,10 @@ def edit(
     text: Annotated[str, typer.Argument(help="What it says instead; - reads it from standard input.")],
     as_json: Json = False,
 ) -> None:
-    """Say something else with a prompt that waits. Exit status 0: it says so now; 2: it does not wait, or could not be."""
+    """Say something else with a prompt that waits.
+
+    Exit status 0: it says so now; 2: it does not wait, or could not be.
+    """
     content = sys.stdin.read() if text == "-" else text
     _run(context, lambda threads: threads.edit(thread, prompt, content), as_json=as_json)
 

@@ -8,16 +8,17 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, NoReturn
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import typer
+from pydantic import BaseModel
 from temporalio.converter import DataConverter
 from temporalio.service import RPCError
 
 from client.gateway import Gateway
 from client.threads import Threads
 from domain.errors import EverthreadError, SetupError
-from domain.messages import preview
+from domain.messages import Page, preview
 
 # Exit status: the answer is bad news; there is no answer; Ctrl-C.
 FAILED, UNUSABLE, INTERRUPTED = 1, 2, 130
@@ -26,6 +27,7 @@ CONNECT_S = 10.0
 ERROR_CHARS = 400
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+T = TypeVar("T", bound=BaseModel)
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,9 @@ class Console:
             raise SetupError(str(error)) from error
         except (RPCError, RuntimeError, TimeoutError) as error:
             why = preview(str(error), 160) or "no answer"
-            raise SetupError(f"Temporal cannot be reached, see TEMPORAL_ADDRESS: {why}") from error
+            raise SetupError(
+                f"Temporal cannot be reached: start it with `make run`, or see TEMPORAL_ADDRESS: {why}"
+            ) from error
 
     def gateway(self) -> Gateway:
         """Raises: SetupError."""
@@ -84,6 +88,22 @@ def complain(sentence: str) -> int:
 def tell(line: str, fields: Mapping[str, Any], *, as_json: bool) -> None:
     """One result: a line for people, or its fields for programs."""
     typer.echo(json.dumps(fields, ensure_ascii=False, default=str) if as_json else line)
+
+
+async def tell_pages(
+    fetch: Callable[[str | None, int], Awaitable[Page[T]]], limit: int, line: Callable[[T], str], *, as_json: bool
+) -> int:
+    """So many of a list as results; `fetch` takes the cursor and how many. Returns the exit status."""
+    cursor, left = None, limit
+    while left:
+        page = await fetch(cursor, left)
+        for item in page.items:
+            tell(line(item), item.model_dump(), as_json=as_json)
+        left, cursor = left - len(page.items), page.next
+        if cursor is None:
+            return 0
+    typer.echo(f"there are more; --limit {10 * limit} shows them", err=True)
+    return 0
 
 
 class Progress:

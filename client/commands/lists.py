@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands.console import Console, Json, run, tell
+from client.commands.console import Console, Json, run, tell, tell_pages
 from domain.listing import ThreadFilter
 from domain.messages import Message, ThreadRecord, preview, printable
 
@@ -18,7 +18,7 @@ def list_threads(
     context: typer.Context,
     owner: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only with this agent.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only with this status: active, failed.")] = None,
+    status: Annotated[str | None, typer.Option(help="Only with this status: active, waiting, failed.")] = None,
     text: Annotated[str | None, typer.Option(help="Only those whose last prompt has these words.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     limit: Limit = 50,
@@ -26,8 +26,8 @@ def list_threads(
 ) -> None:
     """List threads by last activity, the newest first.
 
-    Asks the gateway that runs at EVERTHREAD_HOST and EVERTHREAD_PORT. Exit status 0: they were listed; 2: they could not
-    be.
+    Asks the gateway that runs at EVERTHREAD_HOST and EVERTHREAD_PORT.
+    Exit status 0: they were listed; 2: they could not be.
     """
     fields = {"tenant": tenant, "owner": owner, "agent": agent, "status": status, "text": text}
     run(context, lambda console: _list(console, ThreadFilter.model_validate(fields), limit, as_json=as_json))
@@ -41,23 +41,17 @@ def messages(
 ) -> None:
     """Print the last messages of a thread, the oldest first.
 
-    Asks the gateway that runs at EVERTHREAD_HOST and EVERTHREAD_PORT. Exit status 0: they were printed; 2: they could not
-    be, or there is no such thread.
+    Asks the gateway that runs at EVERTHREAD_HOST and EVERTHREAD_PORT.
+    Exit status 0: they were printed; 2: they could not be, or there is no such thread.
     """
     run(context, lambda console: _messages(console, thread, limit, as_json=as_json))
 
 
 async def _list(console: Console, where: ThreadFilter, limit: int, *, as_json: bool) -> int:
-    gateway, cursor, left = console.gateway(), None, limit
-    while left:
-        page = await gateway.threads(where, cursor=cursor, limit=left)
-        for record in page.items:
-            tell(_line(record), record.model_dump(), as_json=as_json)
-        left, cursor = left - len(page.items), page.next
-        if cursor is None:
-            return 0
-    typer.echo(f"there are more; --limit {10 * limit} shows them", err=True)
-    return 0
+    gateway = console.gateway()
+    return await tell_pages(
+        lambda cursor, most: gateway.threads(where, cursor=cursor, limit=most), limit, _line, as_json=as_json
+    )
 
 
 async def _messages(console: Console, thread: str, limit: int, *, as_json: bool) -> int:

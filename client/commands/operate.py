@@ -44,13 +44,19 @@ def say(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say something on a thread that you have taken over. Exit status 0: it is said; 2: it is not, or nobody knows."""
+    """Say something on a thread that you have taken over.
+
+    Exit status 0: it is said; 2: it is not, or nobody knows.
+    """
     content = sys.stdin.read() if text == "-" else text
     _run(context, lambda threads: threads.say(thread, content, by, prompt_id=prompt, id=said_id), as_json=as_json)
 
 
 def hand_back(context: typer.Context, thread: Thread, by: By, as_json: Json = False) -> None:
-    """Let the agent answer again, also what waits. Exit status 0: it does; 2: it is somebody else's, or nobody knows."""
+    """Let the agent answer again, also what waits.
+
+    Exit status 0: it does; 2: it is somebody else's, or nobody knows.
+    """
     _run(context, lambda threads: threads.hand_back(thread, by), as_json=as_json)
 
 

@@ -84,8 +84,8 @@ def ask(
 ) -> None:
     """Say something to a thread, starting it if need be, and print the answer.
 
-    The whole answer comes from the gateway; if none runs, its start. Exit status 0: it was answered; 1: it ended
-    otherwise; 2: it was not taken, or there is no answer yet.
+    The whole answer comes from the gateway; if none runs, its start.
+    Exit status 0: it was answered; 1: it ended otherwise; 2: it was not taken, or there is no answer yet.
     """
     fields = {"id": prompt_id, "author": author, "agent": agent, "mode": mode, "must_exist": must_exist}
     run(

@@ -19,12 +19,12 @@ from domain.messages import preview
 
 VERSION_ATTRIBUTE = "TemporalWorkerDeploymentVersion"
 
-app = typer.Typer(help="Do something with threads.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True)
 
 
 @app.callback()
 def threads() -> None:
-    """Do something with threads."""
+    """Talk to threads, look at them, decide about their calls, and change what they do."""
 
 
 app.command("list")(lists.list_threads)
@@ -59,7 +59,7 @@ def roll(
 ) -> None:
     """Tell threads to continue as new at their next step, with the code that is deployed now.
 
-    To be run after a deploy, so that idle threads do not stay on the old code. It does them no harm, and can be repeated.
+    To be run after a deploy, so that idle threads do not stay on the old code. It does no harm, and can be repeated.
     Exit status 0: they were told; 2: they could not be.
     """
     if (thread is None) is not every or (on and not every):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator
 
 import pytest
 
@@ -20,18 +19,6 @@ from tests.adapters.chatting import HELLO, KEY, ask, asking, chat_with
 from tests.adapters.raw_server import delta, event, head, serving
 
 CLOCK = {"type": "function", "function": {"name": "current_time", "parameters": {"type": "object"}}}
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel(api_key=KEY).serve() as model:
-        yield model
-
-
-@pytest.fixture
-async def chat(model: ScriptedModel) -> AsyncIterator[OpenAIChat]:
-    async with chat_with(model.base_url) as chat:
-        yield chat
 
 
 async def test_deltas_make_up_the_text_and_one_completion_ends_them(model: ScriptedModel, chat: OpenAIChat) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 import time
-from collections.abc import AsyncIterator
 from contextlib import suppress
 
 import pytest
@@ -13,20 +12,8 @@ import pytest
 from adapters.openai_chat import OpenAIChat, Timeouts
 from domain.errors import ModelUnavailableError
 from doubles.scripted_model import Reply, ScriptedModel
-from tests.adapters.chatting import KEY, ask, asking, chat_with
+from tests.adapters.chatting import ask, asking, chat_with
 from tests.adapters.raw_server import delta, event, head, read_request, serving
-
-
-@pytest.fixture
-async def model() -> AsyncIterator[ScriptedModel]:
-    async with ScriptedModel(api_key=KEY).serve() as model:
-        yield model
-
-
-@pytest.fixture
-async def chat(model: ScriptedModel) -> AsyncIterator[OpenAIChat]:
-    async with chat_with(model.base_url) as chat:
-        yield chat
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import fields
-from pathlib import Path
 from typing import Any, get_args
 
 import pytest
@@ -15,20 +14,14 @@ from domain.context import ChatMessage
 from domain.hooks import StepInfo
 from domain.messages import Usage
 from domain.prompts import Mode, PromptOptions, read_prompt
+from tests.pages import blocks, page, run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "agents.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+PAGE = page("agents")
 
 
 @pytest.fixture
 def planner() -> Agent:
-    names: dict[str, Any] = {}
-    for block in blocks("python"):
-        exec(compile(block, "docs/agents.md", "exec"), names)
-    agent: Agent = names["planner"]
+    agent: Agent = run(PAGE)["planner"]
     return agent
 
 
@@ -45,7 +38,7 @@ async def test_the_agent_of_the_page_works(planner: Agent) -> None:
 
 
 def test_the_prompt_of_the_page_is_accepted() -> None:
-    for block in blocks("json"):
+    for block in blocks(PAGE, "json"):
         assert read_prompt(json.loads(block)).options is not None
 
 

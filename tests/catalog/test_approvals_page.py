@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
-from typing import Any
 
 from client.commands import threads
 from domain.agent import Agent
+from tests.pages import page, run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "approvals.md").read_text(encoding="utf-8")
+PAGE = page("approvals")
 
 
 def test_the_agent_of_the_page_works() -> None:
-    [block] = re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL)
-    names: dict[str, Any] = {}
-    exec(compile(block, "docs/approvals.md", "exec"), names)
-    clerk: Agent = names["clerk"]
+    clerk: Agent = run(PAGE)["clerk"]
     refund, measure = clerk.tools
     assert callable(refund.needs_approval)
     assert (refund.needs_approval({"amount": 101}), refund.needs_approval({"amount": 100})) == (True, False)

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import re
 from dataclasses import fields
-from pathlib import Path
-from typing import Any
 
 from domain.agent import Agent
 from domain.mcp import McpServer
 from gateway.mcp_server import Desk
+from tests.pages import page, run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "mcp.md").read_text(encoding="utf-8")
-OF_OTHERS, OURS = PAGE.split("\n# Agents as tools of other programs\n")
+PAGE = page("mcp")
+OF_OTHERS, OURS = PAGE.split("\n## Agents as tools of other programs\n")
 
 
 def rows(text: str) -> set[str]:
@@ -20,10 +19,7 @@ def rows(text: str) -> set[str]:
 
 
 def test_the_agent_of_the_page_can_be_made() -> None:
-    names: dict[str, Any] = {}
-    for block in re.findall(r"```python\n(.*?)```", OF_OTHERS, re.DOTALL):
-        exec(compile(block, "docs/mcp.md", "exec"), names)
-    agent: Agent = names["clerk"]
+    agent: Agent = run(OF_OTHERS)["clerk"]
     assert [server.name for server in agent.mcp] == ["files", "tickets"]
 
 

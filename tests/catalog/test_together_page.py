@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,20 +11,14 @@ from catalog.registry import Registry
 from client.commands.threads import app
 from domain.agent import Agent
 from domain.routing import RouteInfo
+from tests.pages import blocks, page, run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "together.md").read_text(encoding="utf-8")
-
-
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", PAGE, re.DOTALL)
+PAGE = page("together")
 
 
 @pytest.fixture
 def registry() -> Registry:
-    names: dict[str, Any] = {}
-    for block in blocks("python"):
-        exec(compile(block, "docs/together.md", "exec"), names)
-    return Registry([value for value in names.values() if isinstance(value, Agent)], "front-desk")
+    return Registry([value for value in run(PAGE).values() if isinstance(value, Agent)], "front-desk")
 
 
 async def test_the_agents_of_the_page_load(registry: Registry) -> None:
@@ -42,7 +35,7 @@ async def test_the_route_of_the_page_chooses(registry: Registry, plan: str, agen
 
 
 def test_the_commands_of_the_page_are_there() -> None:
-    used = re.findall(r"cli\.py threads (\S+)", "\n".join(blocks("sh")))
+    used = re.findall(r"cli\.py threads (\S+)", "\n".join(blocks(PAGE, "sh")))
     assert used == ["take-over", "say", "hand-back"]
     known = {
         command.name or command.callback.__name__.replace("_", "-")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import re
 import sys
-from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -16,16 +15,15 @@ from catalog.tool import tool
 from domain.agent import AgentFactory
 from domain.errors import ToolError
 from domain.tooling import Asker, ToolContext
+from tests.pages import page, run
 
-PAGE = (Path(__file__).parents[2] / "docs" / "tools.md").read_text(encoding="utf-8")
+PAGE = page("tools")
 
 
 async def test_the_tools_of_the_page_work(monkeypatch: pytest.MonkeyPatch) -> None:
-    page = ModuleType("page")
-    monkeypatch.setitem(sys.modules, "page", page)
-    names = vars(page)
-    for block in re.findall(r"```python\n(.*?)```", PAGE, re.DOTALL):
-        exec(compile(block, "docs/tools.md", "exec"), names)
+    module = ModuleType("page")
+    monkeypatch.setitem(sys.modules, "page", module)
+    names = run(PAGE, vars(module))
     buyer = names["buyer"]
     assert isinstance(buyer, AgentFactory)
     agent: Any = buyer.build(Asker(tenant="acme", owner="ada"))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 import sys
 from collections.abc import AsyncIterator
 
@@ -12,10 +11,8 @@ import pytest
 
 from client.waiting import telling
 from doubles.scripted_model import Reply, ToolCall
-from gateway.app import make_app
-from runtime.server import serve
-from tests.client.test_commands_talk import Shell, health
 from tests.client.wedging import CLI, environment
+from tests.gateways import Shell, gateway
 from tests.system import System
 from tests.workflows.test_approvals import READS, asked, ran, results, rolled, strict
 
@@ -24,10 +21,7 @@ ONE, OTHER = (ToolCall(name="refund", arguments={"amount": n}, id=f"c{n}") for n
 
 @pytest.fixture
 async def shell(system: System) -> AsyncIterator[Shell]:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    async with serve(make_app(system.store, system.threads, health, "test"), "127.0.0.1", port):
+    async with gateway(system) as port:
         yield Shell(system, port)
 
 

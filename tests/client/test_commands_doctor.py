@@ -72,7 +72,7 @@ async def test_no_more_are_looked_at_than_the_limit(system: System, threads: lis
 async def test_a_server_that_is_not_there_is_one_line_and_status_2(system: System) -> None:
     told = await cli(system.client, "doctor", "threads", TEMPORAL_ADDRESS="127.0.0.1:1")
     assert (told.status, told.out, told.err.count("\n")) == (2, "", 1)
-    assert told.err.startswith("error: Temporal cannot be reached, see TEMPORAL_ADDRESS: ")
+    assert told.err.startswith("error: Temporal cannot be reached: start it with `make run`, or see TEMPORAL_ADDRESS: ")
 
 
 async def test_a_setting_that_cannot_be_used_is_one_line_and_status_2(system: System) -> None:

@@ -2,46 +2,19 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 
 from domain.prompts import ThreadStart
 from doubles.scripted_model import Reply, ReplyError
-from gateway.app import make_app
-from runtime.server import serve
-from tests.client.wedging import Said, cli
+from tests.gateways import Shell, gateway
 from tests.system import System, new_thread
-
-
-class Shell:
-    """The command line with the settings of one system, whose gateway runs on `port`."""
-
-    def __init__(self, system: System, port: int) -> None:
-        self._system, self.port = system, port
-
-    async def run(self, *arguments: str) -> Said:
-        settings = {"EVERTHREAD_PORT": str(self.port), "EVERTHREAD_TASK_QUEUE": self._system.task_queue}
-        return await cli(self._system.client, "threads", *arguments, **settings)
-
-
-async def health() -> dict[str, Any]:
-    return {"status": "ok"}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-    return port
 
 
 @pytest.fixture
 async def shell(system: System) -> AsyncIterator[Shell]:
-    port = free_port()
-    async with serve(make_app(system.store, system.threads, health, "test"), "127.0.0.1", port):
+    async with gateway(system) as port:
         yield Shell(system, port)
 
 

@@ -17,9 +17,7 @@ from domain.errors import InputRefusedError, NotAnsweredError, OutputInvalidErro
 from domain.prompts import Prompt, PromptOptions
 from domain.stopping import step_count
 from doubles.scripted_model import Reply, ReplyError, ToolCall
-from gateway.app import make_app
-from runtime.server import serve
-from tests.client.test_commands_talk import Shell, free_port, health
+from tests.gateways import Shell, gateway
 from tests.system import System
 from tests.workflows.test_options import define
 
@@ -186,8 +184,7 @@ async def test_an_output_of_the_wrong_shape_is_recorded_as_refused(system: Syste
 
 @pytest.fixture
 async def shell(system: System) -> AsyncIterator[Shell]:
-    port = free_port()
-    async with serve(make_app(system.store, system.threads, health, "test"), "127.0.0.1", port):
+    async with gateway(system) as port:
         yield Shell(system, port)
 
 

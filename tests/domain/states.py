@@ -7,11 +7,12 @@ from domain.approvals import MAX_RESULT_BYTES, SHOWN_OF_STEP, Gate, Resolution, 
 from domain.content import Part
 from domain.errors import InputRefusedError
 from domain.gates import MAX_CARRIED_BYTES
+from domain.ledger import MAX_JOINED
 from domain.messages import preview
 from domain.prompts import Prompt, PromptOptions, Refusal, ReplyTo
 from domain.state import Gated, Resolved, Running, Said, Shown, Waiting
 from domain.steps import PlannedCall
-from domain.thread import MAX_DELIVERIES, MAX_JOINED, MAX_WAITING, ThreadState
+from domain.thread import MAX_DELIVERIES, MAX_WAITING, ThreadState
 from domain.wishes import TurnReport
 
 ID_CHARS = 128

@@ -6,10 +6,11 @@ import json
 from typing import Any
 
 from domain import ids
+from domain.ledger import RECENT_IDS
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt
 from domain.rebuild import rebuild, waiting_of
-from domain.thread import IDLE_ROLL_S, RECENT_IDS, ThreadState, upgrade
+from domain.thread import IDLE_ROLL_S, ThreadState, upgrade
 
 RECORD = ThreadRecord(thread="t", tenant="acme", owner="ada", agent="assistant", turns=3, epoch=2)
 

@@ -14,16 +14,15 @@ from pydantic import BaseModel
 
 from domain import thread as rules
 from domain.errors import InboxFullError, InputRefusedError, PromptConflictError
+from domain.inbox import INLINE_INBOX_BYTES
+from domain.ledger import MAX_JOINED, RECENT_IDS
 from domain.prompts import Mode, Prompt, ReplyTo
 from domain.state import INLINE_PROMPT_BYTES
 from domain.thread import (
     CARRIED_BYTES,
-    INLINE_INBOX_BYTES,
     MAX_DELIVERIES,
-    MAX_JOINED,
     MAX_REFUSALS,
     MAX_WAITING,
-    RECENT_IDS,
     ROLL_BYTES,
     ROLL_EVENTS,
     ROLL_SIGNALS,

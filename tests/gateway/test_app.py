@@ -11,6 +11,7 @@ from client.threads import Threads
 from domain.listing import ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from gateway.app import make_app
+from tests.gateways import health
 
 
 class AskedStore:
@@ -20,10 +21,6 @@ class AskedStore:
     async def page_threads(self, where: ThreadFilter, *, cursor: str | None, limit: int) -> Page[ThreadRecord]:
         self.asked.append((where, cursor, limit))
         return Page(items=[])
-
-
-async def health() -> dict[str, Any]:
-    return {"status": "ok"}
 
 
 async def test_a_list_of_threads_is_asked_for_with_all_that_must_hold() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from doubles.scripted_model import ToolCall
 from gateway.app import make_app
-from tests.gateway.test_app import health
+from tests.gateways import health
 from tests.system import System
 from tests.workflows.test_approvals import asked
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,18 +14,10 @@ from mcp import Client
 
 from client.reading import ThreadReader
 from doubles.scripted_model import Reply, ToolCall
-from gateway.app import make_app
 from gateway.mcp_door import McpDoor
-from runtime.server import serve
-from tests.gateway.test_app import health
+from tests import gateways
 from tests.system import System
 from tests.workflows.test_approvals import REFUND, resolve
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @asynccontextmanager
@@ -34,9 +25,8 @@ async def gateway(system: System) -> AsyncIterator[str]:
     """The address of a gateway's /mcp."""
     reader = ThreadReader(system.store, system.events)
     door = McpDoor(system.threads, reader, system.catalog, owner="local", version="test")
-    port = free_port()
     try:
-        async with serve(make_app(system.store, system.threads, health, "test", doors=[door.route]), "127.0.0.1", port):
+        async with gateways.gateway(system, [door.route]) as port:
             yield f"http://127.0.0.1:{port}/mcp"
     finally:
         await door.close()

@@ -19,9 +19,9 @@ from doubles.scripted_model import Reply
 from tests.system import System, said
 
 
-async def busy(system: System, thread: str) -> None:
-    """A turn runs for about a second."""
-    system.model.script(Reply(text="Wait …", when="first", first_delay_s=1.0), Reply(text="You said: {user}"))
+async def busy(system: System, thread: str, seconds: float = 1.0) -> None:
+    """A turn runs for about so long."""
+    system.model.script(Reply(text="Wait …", when="first", first_delay_s=seconds), Reply(text="You said: {user}"))
     await system.submit(thread, "first", id="first")
     await system.model.until(lambda request: request.status is None)
 
@@ -188,7 +188,7 @@ async def test_a_conflict_does_not_put_its_text_in_the_place_of_the_first(system
 
 
 async def test_what_waits_is_in_the_store_while_a_turn_runs(system: System, thread: str) -> None:
-    await busy(system, thread)
+    await busy(system, thread, seconds=5.0)  # longer than 25 updates take where the processors are busy too
     names = [f"p{number}" for number in range(25)]
     for name in names:
         receipt = await system.submit(thread, f"I am {name}", id=name)
