@@ -31,12 +31,13 @@ from catalog.tools.clock import current_time
 from domain.agent import Agent
 from domain.ids import workflow_id
 from runtime import logs, temporal
+from runtime.local import DYNAMIC_CONFIG
 from runtime.wiring import Ports, make_worker
 from workflows import attributes
 from workflows.thread import AgentThread
 
 PRAGMAS = ("journal_mode=wal", "synchronous=normal")
-LAYOUT = f"one task queue, SQLite on disk with {', '.join(PRAGMAS)}"
+LAYOUT = f"one task queue, SQLite on disk with {', '.join(PRAGMAS)}; {', '.join(DYNAMIC_CONFIG)}"
 QUEUE, FLOOR_QUEUE = "everthread", "floor"
 AGENTS = [Agent(name="plain"), Agent(name="clerk", tools=(current_time,))]
 
@@ -103,14 +104,15 @@ async def ground() -> AsyncIterator[Ground]:
 
 @asynccontextmanager
 async def dev_server(folder: Path) -> AsyncIterator[Client]:
-    """Temporal's dev server with its state on disk."""
+    """Temporal's dev server with its state on disk, set up as `make run` does."""
     pragmas = [word for pragma in PRAGMAS for word in ("--sqlite-pragma", pragma)]
+    config = [word for value in DYNAMIC_CONFIG for word in ("--dynamic-config-value", value)]
     server = await WorkflowEnvironment.start_local(
         data_converter=temporal.DATA_CONVERTER,
         dev_server_existing_path=str(Path(sys.executable).parent / "temporal"),
         dev_server_database_filename=str(folder / "temporal.db"),
         dev_server_log_level="error",
-        dev_server_extra_args=pragmas,
+        dev_server_extra_args=pragmas + config,
     )
     async with server:
         await temporal.add_search_attributes(server.client, [key.name for key in attributes.ALL])

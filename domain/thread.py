@@ -148,6 +148,8 @@ class ThreadState(Inbox):
         known = self.resolved.get(wanted.call_id)
         if known is not None and known.decision is not None and known.is_of(wanted):
             # First: a later call may have the same id, and this one is not meant for it.
+            if wanted.decision != known.decision:
+                raise ResolvedAlreadyError(f"call {wanted.call_id} {known.sentence}; it has ended")
             left = len(list(waiting_calls(self.running)))
             return ResolveReceipt(call_id=wanted.call_id, decision=known.decision, turn=known.turn, left=left)
         if known is None or any(self._call_of(gated) == wanted.call_id for gated in undone(self.running)):

@@ -15,8 +15,12 @@ from workflows import attributes
 
 TEMPORAL = Path(sys.executable).parent / "temporal"
 
-# Delays under a second would take a second; a run that follows another within a second would have to wait.
-QUICK = ('history.timerProcessorMaxTimeShift="10ms"', 'history.workflowIdReuseMinimalInterval="0s"')
+# Delays under a second would take a second, each step of a turn up to 50 ms; a run that follows another within a second would have to wait.
+QUICK = (
+    'history.timerProcessorMaxTimeShift="10ms"',
+    "history.transferProcessorMaxPollRPS=500",
+    'history.workflowIdReuseMinimalInterval="0s"',
+)
 
 EARLY = 100  # events
 ROLL_EARLY = f"limit.historyCount.suggestContinueAsNew={EARLY}"

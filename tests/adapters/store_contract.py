@@ -269,6 +269,7 @@ class StoreContract:
             arguments='{"a": "\\u0000"}',
             args_digest="d",
             deadline=1.123456789,
+            decided_at=2.123456789,
             decision={"decision": "deny", "by": "Ada"},
             handoff="poet",
             child=Child(thread="sub-1", agent="poet", asked_at=1.123456789, options={"max_seconds": 1.5}),
