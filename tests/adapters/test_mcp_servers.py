@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -53,9 +54,10 @@ async def pid_of(servers: McpServers, server: McpServer) -> int:
 
 
 async def until_dead(pid: int, timeout_s: float = 10.0) -> None:
-    async with asyncio.timeout(timeout_s):
-        while psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
-            await asyncio.sleep(0.02)
+    with contextlib.suppress(psutil.NoSuchProcess):
+        async with asyncio.timeout(timeout_s):
+            while psutil.Process(pid).status() != psutil.STATUS_ZOMBIE:
+                await asyncio.sleep(0.02)
 
 
 # --- what it gives
