@@ -6,6 +6,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ThreadStatus = Literal["active", "waiting", "failed"]
+
 
 class ThreadFilter(BaseModel):
     """All that is given must hold; without any, all threads. `text`: words that the thread's last prompt has."""
@@ -15,7 +17,7 @@ class ThreadFilter(BaseModel):
     tenant: str | None = None
     owner: str | None = None
     agent: str | None = None
-    status: str | None = None  # see domain.messages.ThreadRecord
+    status: ThreadStatus | None = None  # see domain.messages.ThreadRecord
     text: str | None = Field(None, max_length=200)
 
 

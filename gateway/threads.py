@@ -9,7 +9,7 @@ from fastapi.responses import PlainTextResponse
 from starlette.exceptions import HTTPException
 
 from activities.ports import Blobs, Store
-from domain.listing import ThreadFilter
+from domain.listing import ThreadFilter, ThreadStatus
 from domain.messages import Message, Page, ThreadRecord
 from domain.prompts import MAX_NAME
 from gateway.params import HIDDEN, Cursor, Limit
@@ -28,7 +28,7 @@ def threads_of(store: Store, blobs: Blobs | None) -> APIRouter:
         tenant: Equal = None,
         owner: Equal = None,
         agent: Equal = None,
-        status: Equal = None,
+        status: Annotated[ThreadStatus | None, Query(description="Only threads that are so.")] = None,
         text: Annotated[str | None, Query(description="Words of the last prompt.", max_length=200)] = None,
     ) -> Page[ThreadRecord]:
         """Threads by last activity, newest first; of those only the ones for which all that is given holds."""

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from client.commands.console import Console, Json, run, tell, tell_pages
-from domain.listing import ThreadFilter
+from domain.listing import ThreadFilter, ThreadStatus
 from domain.messages import Message, ThreadRecord, preview, printable
 
 Limit = Annotated[int, typer.Option(min=1, help="No more than this many.")]
@@ -18,7 +18,7 @@ def list_threads(
     context: typer.Context,
     owner: Annotated[str | None, typer.Option(help="Only of this owner.")] = None,
     agent: Annotated[str | None, typer.Option(help="Only with this agent.")] = None,
-    status: Annotated[str | None, typer.Option(help="Only with this status: active, waiting, failed.")] = None,
+    status: Annotated[ThreadStatus | None, typer.Option(help="Only those that are so.")] = None,
     text: Annotated[str | None, typer.Option(help="Only those whose last prompt has these words.")] = None,
     tenant: Annotated[str | None, typer.Option(help="Only of this tenant.")] = None,
     limit: Limit = 50,

@@ -582,7 +582,7 @@ class StoreContract:
             )
             await store.insert_thread(record)
         await store.insert_thread(ThreadRecord(thread=new_thread(), owner="ada", preview="deploy the blog, please"))
-        assert await threads_found(store, ThreadFilter(tenant=tenant, **asked), limit) == [
+        assert await threads_found(store, ThreadFilter.model_validate({"tenant": tenant} | asked), limit) == [
             f"{tenant}-{number}" for number in found
         ]
 

@@ -163,6 +163,9 @@ async def test_threads_are_listed_by_what_is_asked_for(system: System, shell: Sh
     assert "there are more" in some.err
     said = await shell.run("list", "--text", f"{threads[1]} about", "--json")
     assert [record["thread"] for record in said.objects] == [threads[1]]
+    refused = await shell.run("list", "--status", "closed")
+    assert refused.status == 2
+    assert "'closed' is not one of 'active', 'waiting', 'failed'" in refused.err
 
 
 async def test_the_last_messages_of_a_thread_are_printed_in_order(system: System, shell: Shell, thread: str) -> None:

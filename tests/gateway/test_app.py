@@ -34,6 +34,15 @@ async def test_a_list_of_threads_is_asked_for_with_all_that_must_hold() -> None:
     assert store.asked == [(where, "c", 7), (ThreadFilter(), None, 50)]
 
 
+async def test_a_list_of_threads_with_a_status_that_no_thread_has_is_refused() -> None:
+    store = AskedStore()
+    transport = httpx.ASGITransport(make_app(cast("Store", store), cast("Threads", None), health, "test"))
+    async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as http:
+        refused = await http.get("/api/threads?status=closed")
+    detail = "status: Input should be 'active', 'waiting' or 'failed', not 'closed'"
+    assert (refused.status_code, refused.json()["detail"], store.asked) == (422, detail, [])
+
+
 class Kept:
     """A store and blobs that hold these."""
 
