@@ -47,7 +47,9 @@ class Terminal:
         await self.ended()
 
     def close(self) -> None:
-        self._child.close(force=True)
+        if not self._child.terminate(force=True):  # it takes its time, even to die
+            self._child.wait()
+        self._child.close()
 
 
 def plain(text: str) -> str:
