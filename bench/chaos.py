@@ -70,6 +70,7 @@ class Storm:
     unheard: Counter[str] = field(default_factory=Counter)  # why what was sent had to be sent again
     calm: bool = False
     decided: dict[str, str] = field(default_factory=dict)  # a call's row → what the thread has confirmed
+    signalled: set[str] = field(default_factory=set)  # decisions that went by signal
 
     # --- sending
 
@@ -178,6 +179,7 @@ class Storm:
         )
         try:
             if self.chance.random() < BY_SIGNAL:
+                self.signalled.add(f"d-{row.id}")
                 await self.fleet.threads.handle(row.thread).signal("resolve", wanted, rpc_timeout=CALL_TIMEOUT)
                 return
             await self.fleet.threads.resolve(row.thread, wanted)
@@ -258,7 +260,7 @@ async def storm(found: Fleet, chance: random.Random, prompts: int, seconds: floa
         stuck = await s.rest(threads)
     telling.cancel()
     deciding.cancel()
-    result = await count(found, s.prompts, s.prompts[asked:], found.folder / "ledger", s.decided)
+    result = await count(found, s.prompts, s.prompts[asked:], found.folder / "ledger", s.decided, s.signalled)
     result.faults += stuck
     if s.did["decided twice"]:
         result.faults.append(f"{s.did['decided twice']} second decisions were taken")

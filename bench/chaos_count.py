@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -76,7 +76,12 @@ async def rows_of(fleet: Fleet, thread: str) -> list[Message]:
 
 
 async def count(
-    fleet: Fleet, prompts: Sequence[Sent], last: Sequence[Sent], ledger: Path, decided: Mapping[str, str]
+    fleet: Fleet,
+    prompts: Sequence[Sent],
+    last: Sequence[Sent],
+    ledger: Path,
+    decided: Mapping[str, str],
+    signalled: Collection[str],
 ) -> Count:
     found, by_thread = Count(), defaultdict[str, list[Sent]](list)
     finished = Counter(line["message_id"] for line in fleet.log("message.finished"))
@@ -86,7 +91,7 @@ async def count(
     for thread, sent in by_thread.items():
         rows = await rows_of(fleet, thread)
         next_calls |= {row.prompt_id: row for row in rows if row.slot == "prompt"}
-        check_ends(found, sent, rows)
+        check_ends(found, sent, [row for row in rows if not _late_decision(row, signalled)])
         check_order(found, thread, sent, rows)
         check_answers(found, thread, rows, finished)
         check_calls(found, thread, rows)
@@ -98,6 +103,11 @@ async def count(
     check_ledger(found, ledger)
     check_next_calls(found, last, next_calls)
     return found
+
+
+def _late_decision(row: Message, signalled: Collection[str]) -> bool:
+    """A decision that came by signal after another one: its sender cannot be told, so the thread keeps its refusal."""
+    return row.status == "refused" and any(decision in row.text for decision in signalled)
 
 
 def check_ends(found: Count, sent: Sequence[Sent], rows: Sequence[Message]) -> None:

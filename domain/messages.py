@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import islice
 from typing import Any, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -9,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from domain.delegation import Child, Parent
 
 PREVIEW_CHARS = 300
+SKETCHED = 8  # fields of an object
 _CONTROLS = dict.fromkeys([*range(0x20), *range(0x7F, 0xA0)], "\ufffd")
 _TERMINAL = {code: None for code in [*range(32), *range(127, 160)] if chr(code) not in "\n\t"}
 
@@ -162,6 +164,20 @@ def describe(value: Any) -> str:
     kind = kinds.get(type(value), "a number" if isinstance(value, int | float) else "something else")
     shown = preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else ""
     return f"{kind} ({shown})" if shown else kind
+
+
+def sketch(value: Any) -> str:
+    """What was sent, on a short line: a text as it is, an object by its first fields, the rest by its kind."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "replace").decode()
+    if isinstance(value, dict):
+        fields = (f"{preview(ascii(key), 60)}: {_field(field)}" for key, field in islice(value.items(), SKETCHED))
+        return "{" + ", ".join(fields) + (", …}" if len(value) > SKETCHED else "}")
+    return describe(value)
+
+
+def _field(value: Any) -> str:
+    return preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else describe(value)
 
 
 def mend_text(text: str) -> str:

@@ -22,7 +22,7 @@ with workflow.unsafe.imports_passed_through():
     from domain.approvals import Resolution, ResolveReceipt, read_resolution
     from domain.errors import InputRefusedError, UnknownPromptError, UnknownThreadError
     from domain.gates import waiting_calls
-    from domain.messages import describe
+    from domain.messages import describe, sketch
     from domain.prompts import Prompt, read_prompt
     from domain.state import Waiting
     from domain.steps import FindRequest, ReopenRequest
@@ -404,12 +404,12 @@ class Doors:
 
     def _refuse(self, error: InputRefusedError, inputs: Any, prompt: Prompt | None = None) -> None:
         value = inputs[0] if inputs else None
-        text = value.get("content") if isinstance(value, dict) else value
+        content = value.get("content") if isinstance(value, dict) else None
         prompt_id = value.get("id") if isinstance(value, dict) else None
         self._state.refuse(
             str(workflow.uuid4()),
             error,
-            text.encode("utf-8", "replace").decode() if isinstance(text, str) else describe(text),
+            sketch(value if content is None else content),
             prompt_id if isinstance(prompt_id, str) and (prompt or prompt_id in self._state.recent) else None,
             prompt.reply_to if prompt else None,
         )

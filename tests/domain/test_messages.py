@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from domain.messages import Message, mend_text, preview
+from domain.messages import Message, mend_text, preview, sketch
 from tests.strategies import any_text, valid_text
 
 
@@ -54,3 +54,17 @@ def test_only_a_pending_row_is_open() -> None:
     statuses = ("pending", "answered", "complete", "failed", "refused")
     final = [row.model_copy(update={"status": status}).final for status in statuses]
     assert final == [False, True, True, True, True]
+
+
+def test_a_sketch_shows_the_first_fields_of_an_object_and_the_kind_of_the_rest() -> None:
+    fields = {"id": "d-1", "deep": {"x": 1}, "n": 3, "none": None} | {f"more{number}": number for number in range(9)}
+    shown = sketch(fields)
+    assert shown.startswith("{'id': 'd-1', 'deep': an object, 'n': 3, 'none': null, 'more0': 0, ")
+    assert shown.endswith(", …}")
+
+
+@given(
+    st.recursive(st.none() | st.integers() | any_text, lambda inner: st.lists(inner) | st.dictionaries(any_text, inner))
+)
+def test_a_sketch_of_anything_can_be_stored_and_printed(value: object) -> None:
+    assert "\x1b" not in preview(sketch(value)).encode("utf-8").decode()

@@ -237,6 +237,7 @@ async def test_a_decision_by_signal_that_cannot_be_taken_is_recorded(system: Sys
     [row] = await system.refused(thread)
     assert row.error is not None
     assert row.error.startswith("resolution: decision: ")
+    assert row.text == "{'call_id': 'c1', 'decision': 'perhaps'}"
     assert system.bench.ran == [("refund", 5)]
 
 
