@@ -13,6 +13,7 @@ from temporalio.client import Client
 
 from domain.messages import Message
 from doubles.scripted_model import Reply, ScriptedModel, ToolCall
+from tests.client.wedging import Said, cli
 from tests.e2e.driver import until
 from tests.e2e.fleet import Fleet, Worker, run_fleet
 from tests.system import new_thread
@@ -57,6 +58,9 @@ class Office:
         await until(all_run, BEGIN_S, "all tools run", self.runs)
         return threads
 
+    async def cli(self, *arguments: str) -> Said:
+        return await cli(self.fleet.client, "threads", *arguments, EVERTHREAD_TASK_QUEUE=self.fleet.task_queue)
+
     def let_go(self) -> None:
         (self.folder / "go").touch()
 
@@ -92,7 +96,7 @@ async def the_fleet(
 @pytest.fixture
 async def office(the_fleet: Fleet, model: ScriptedModel, tmp_path: Path) -> AsyncIterator[Office]:
     """Without workers."""
-    tools = ("pay", "pay_in_a_thread", "put")
+    tools = ("pay", "pay_in_a_thread", "put", "refund")
     asked = [Reply(when=rf"^{tool}, ", tool_calls=[ToolCall(name=tool)]) for tool in tools]
     model.script(*asked, Reply(after_tool=True, text="I read: {tool}"))
     yield Office(the_fleet, tmp_path / "office")
@@ -177,3 +181,26 @@ async def test_a_worker_that_is_told_to_stop_ends_its_tools_that_write_first(off
         paid = await office.result(thread)
         assert (paid.status, paid.text) == ("complete", "Paid.")
         assert [run.pid for run in office.runs(tool)] == [stopped.process.pid]
+
+
+async def test_a_call_whose_worker_is_killed_while_it_waits_is_approved_from_the_command_line_and_run_once(
+    office: Office,
+) -> None:
+    first, thread = await office.launch(), new_thread()
+    await office.fleet.submit(thread, "refund, please.", agent="clerk")
+
+    async def waits() -> bool:
+        return any(row.waits == "approval" for row in await office.fleet.rows(thread))
+
+    await until(waits, BEGIN_S, "the call waits")
+    [call] = [row for row in await office.fleet.rows(thread) if row.waits]
+    await first.end(signal.SIGKILL)
+    second = await office.launch()
+
+    told = await office.cli("approve", thread, call.call_id or "", "--digest", call.args_digest or "", "--by", "eve")
+    assert (told.status, told.err) == (0, "")
+    refunded = await office.result(thread)
+    assert (refunded.status, refunded.text) == ("complete", "Refunded.")
+    assert [run.pid for run in office.runs("refund")] == [second.process.pid]
+    again = await office.cli("deny", thread, call.call_id or "")
+    assert (again.status, again.err) == (2, f"error: call {call.call_id} was approved by eve; it has ended\n")

@@ -50,4 +50,11 @@ async def put(context: ToolContext[None]) -> str:
     return f"Put by {os.getpid()}."
 
 
-clerk = Agent("clerk", description="Pays and puts.", tools=(pay, pay_in_a_thread, put))
+@tool(effect="write", needs_approval=True)
+async def refund(context: ToolContext[None]) -> str:
+    """Refund."""
+    begin(context)
+    return "Refunded."
+
+
+clerk = Agent("clerk", description="Pays and puts.", tools=(pay, pay_in_a_thread, put, refund))
