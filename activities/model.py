@@ -15,6 +15,7 @@ import structlog
 from temporalio import activity
 
 from activities.answering import Answer, Answering
+from activities.backlog import Backlog
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
@@ -57,6 +58,7 @@ class ModelActivities:
         self._store = store
         self._events = events
         self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
+        self._backlog = Backlog(store, clock)
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
@@ -176,16 +178,12 @@ class ModelActivities:
     async def _ask(self, step: Step) -> Answer:
         """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
         try:
-            return await self._answering.ask(step, await self._history(step))
+            return await self._answering.ask(step, await self._backlog.before(step))
         except OutputInvalidError as error:
             if step.failed is not None:
                 said = _said(step.failed) | {"error_type": type(error).__name__, "updated_at": self._clock()}
                 await self._store.amend(step.answer_id, step.attempt, said)
             raise
-
-    async def _history(self, step: Step) -> list[Message]:
-        count = step.agent.recent_messages
-        return await self._store.history(step.request.thread, ids.first_seq(step.request.turn), count) if count else []
 
     async def _running(self, step: Step) -> list[Message]:
         """The turn's own rows so far. Raises: NotVisibleYetError if one that an earlier step saved is missing."""
@@ -245,6 +243,7 @@ class ModelActivities:
         """Mark the prompt answered and the thread active; the same again on a retry."""
         request, now = step.request, self._clock()
         step.lease.check()
+        self._backlog.forget(step)
         ended = {"status": "answered", "answer": result.message_id, "updated_at": now}
         row = held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step.attempt)
         asked = preview(row.text, 80)
