@@ -13,16 +13,24 @@ from activities.ports import Store
 from activities.step import Step
 from domain import ids
 from domain.messages import Message
+from domain.steps import StepRequest
 
 FRESH_S = 5.0
 TURNS = 64  # whose rows are kept
 MAX_CHARS = 200_000  # of a turn's rows; larger ones, and those with images, are read again
 
+Turn = tuple[str, int, int]  # thread, epoch, turn
+
 
 @dataclass(frozen=True)
 class _Read:
     at: float
+    branch: int
+    limit: int
     rows: list[Message]
+
+    def serves(self, branch: int, limit: int, now: float) -> bool:
+        return (self.branch, self.limit) == (branch, limit) and abs(now - self.at) <= FRESH_S
 
 
 class Backlog:
@@ -31,29 +39,31 @@ class Backlog:
     def __init__(self, store: Store, clock: Callable[[], float]) -> None:
         self._store = store
         self._clock = clock
-        self._reads: dict[tuple[object, ...], _Read] = {}
+        self._reads: dict[Turn, _Read] = {}
 
     async def before(self, step: Step) -> list[Message]:
         """The agent's `recent_messages` last rows of the turns before this one, oldest first."""
-        request, count = step.request, step.agent.recent_messages
-        if not count:
+        request, limit = step.request, step.agent.recent_messages
+        if not limit:
             return []
-        turn = (request.thread, request.epoch, request.turn, request.branch, count)
-        read = self._reads.pop(turn, None)
-        if read is None or request.step == 0 or abs(self._clock() - read.at) > FRESH_S:
-            read = _Read(self._clock(), await self._store.history(request.thread, ids.first_seq(request.turn), count))
-        if _small(read.rows):
-            self._reads[turn] = read
+        now, read = self._clock(), self._reads.get(_turn(request))
+        if request.step > 0 and read is not None and read.serves(request.branch, limit, now):
+            return list(read.rows)
+        self.forget(step)
+        rows = await self._store.history(request.thread, ids.first_seq(request.turn), limit)
+        if _small(rows):
+            self._reads[_turn(request)] = _Read(now, request.branch, limit, list(rows))
         while len(self._reads) > TURNS:
             del self._reads[next(iter(self._reads))]
-        return list(read.rows)
+        return rows
 
     def forget(self, step: Step) -> None:
-        """The turn has ended."""
-        for turn in [
-            turn for turn in self._reads if turn[:3] == (step.request.thread, step.request.epoch, step.request.turn)
-        ]:
-            del self._reads[turn]
+        """Read anew next time: the turn has ended, say."""
+        self._reads.pop(_turn(step.request), None)
+
+
+def _turn(request: StepRequest) -> Turn:
+    return request.thread, request.epoch, request.turn
 
 
 def _small(rows: Sequence[Message]) -> bool:
