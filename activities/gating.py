@@ -22,13 +22,13 @@ log = structlog.get_logger()
 
 async def with_gates(step: Step, calls: Sequence[ToolCall], plan: Sequence[PlannedCall]) -> list[PlannedCall]:
     """The plan of an answer's calls, each with what it waits for."""
-    gates = [await _gate(step, call, planned, len(plan)) for call, planned in zip(calls, plan, strict=True)]
+    gates = [await _gate(step, call, len(plan)) for call in calls]
     return [planned.model_copy(update={"gate": gate}) for planned, gate in zip(plan, gates, strict=True)]
 
 
-async def _gate(step: Step, call: ToolCall, planned: PlannedCall, calls: int) -> Gate | None:
-    tool = next((tool for tool in step.offered if tool.name == call.name), None)
-    if tool is None or not planned.offered:
+async def _gate(step: Step, call: ToolCall, calls: int) -> Gate | None:
+    tool = step.tool_of(call)
+    if tool is None:
         return None
     try:
         arguments = tool.parse(call.arguments)

@@ -130,8 +130,12 @@ class Step:
         """The turn's time is over twice: a model that is not available is not waited for any longer."""
         return self.agent.max_seconds is not None and now - self.started_at >= 2 * self.agent.max_seconds
 
+    def tool_of(self, call: ToolCall) -> Tool | None:
+        """The tool that the call names, if the model was offered it."""
+        return next((tool for tool in self.offered if tool.name == call.name), None)
+
     def plan(self, calls: Sequence[ToolCall]) -> list[PlannedCall]:
-        plan = [_planned(self.offered, call) for call in calls]
+        plan = [_planned(call, self.tool_of(call)) for call in calls]
         return plan if self.queues else [call.model_copy(update={"queue": ""}) for call in plan]
 
     def event(self, **data: Any) -> dict[str, Any]:
@@ -146,8 +150,7 @@ def _options(prompt: Message) -> PromptOptions:
         raise InputRefusedError(f"options: {preview(str(error))}") from None
 
 
-def _planned(offered: Sequence[Tool], call: ToolCall) -> PlannedCall:
-    tool = next((tool for tool in offered if tool.name == call.name), None)
+def _planned(call: ToolCall, tool: Tool | None) -> PlannedCall:
     if tool is None:  # run_tool tells the model so
         return PlannedCall(call_id=call.call_id, tool=preview(call.name, 64), effect="read", offered=False)
     return PlannedCall(
