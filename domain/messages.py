@@ -162,7 +162,7 @@ def describe(value: Any) -> str:
     """A value as an error message shows it: its kind and its start, safe to store and to print."""
     kinds = {dict: "an object", list: "a list", str: "a string", type(None): "null", bool: "a boolean"}
     kind = kinds.get(type(value), "a number" if isinstance(value, int | float) else "something else")
-    shown = preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else ""
+    shown = _scalar(value)
     return f"{kind} ({shown})" if shown else kind
 
 
@@ -171,13 +171,17 @@ def sketch(value: Any) -> str:
     if isinstance(value, str):
         return value.encode("utf-8", "replace").decode()
     if isinstance(value, dict):
-        fields = (f"{preview(ascii(key), 60)}: {_field(field)}" for key, field in islice(value.items(), SKETCHED))
+        fields = (
+            f"{preview(ascii(key), 60)}: {_scalar(field) or describe(field)}"
+            for key, field in islice(value.items(), SKETCHED)
+        )
         return "{" + ", ".join(fields) + (", …}" if len(value) > SKETCHED else "}")
     return describe(value)
 
 
-def _field(value: Any) -> str:
-    return preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else describe(value)
+def _scalar(value: Any) -> str:
+    """Its start, as a program would write it; nothing for what is not a scalar."""
+    return preview(ascii(value), 60) if isinstance(value, str | bool | int | float) else ""
 
 
 def mend_text(text: str) -> str:
