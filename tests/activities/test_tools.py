@@ -101,8 +101,8 @@ async def test_a_call_whose_result_is_there_does_not_run_again(calls: Calls) -> 
     assert calls.ran() == ["look"]
 
 
-async def test_a_write_tool_whose_worker_was_lost_is_not_repeated(calls: Calls) -> None:
-    request = await calls.planned("hold", effect="write")
+async def _lost_and_tried_again(calls: Calls, request: ToolRequest) -> None:
+    """The second attempt comes while the first, whose worker was lost, is in the tool; then that goes on and ends."""
     lost = asyncio.create_task(run(1, calls.run_tool, request))
     while not calls.ran():
         await asyncio.sleep(0)
@@ -111,6 +111,11 @@ async def test_a_write_tool_whose_worker_was_lost_is_not_repeated(calls: Calls) 
     assert calls.ran() == ["hold"]
     calls.bench.release()
     await lost
+
+
+async def test_a_write_tool_whose_worker_was_lost_is_not_repeated(calls: Calls) -> None:
+    request = await calls.planned("hold", effect="write")
+    await _lost_and_tried_again(calls, request)
     assert "The outcome is unknown" in (await calls.result()).text, "what the model has read does not change"
 
 
@@ -125,14 +130,7 @@ async def _approved(calls: Calls) -> ToolRequest:
 
 async def test_an_approved_write_tool_whose_worker_was_lost_is_not_repeated(calls: Calls) -> None:
     request = await _approved(calls)
-    lost = asyncio.create_task(run(1, calls.run_tool, request))
-    while not calls.ran():
-        await asyncio.sleep(0)
-    await run(2, calls.run_tool, request)
-    assert "The outcome is unknown" in (await calls.result()).text
-    assert calls.ran() == ["hold"]
-    calls.bench.release()
-    await lost
+    await _lost_and_tried_again(calls, request)
 
 
 async def test_an_approved_write_tool_is_begun_once_though_two_attempts_find_it_waiting(
