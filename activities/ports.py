@@ -12,7 +12,9 @@ from domain.mcp import McpServer, ServerResult, ServerTool
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
 from domain.prompts import Prompt, ThreadStart
+from domain.recall import Indexed, Scope
 from domain.tooling import Asker
+from domain.vectors import Embedded, Sparse, Vector
 from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 
 
@@ -81,6 +83,64 @@ class Store(Protocol):
         """Keep the thread's private state unless a later one is kept."""
 
     async def load_checkpoint(self, thread: str) -> dict[str, Any] | None: ...
+
+
+class MessageIndex(Protocol):
+    """Search over the store's messages. What it knows of a message is made anew from the message at any time."""
+
+    async def add_model(self, name: str, dimensions: int) -> None:
+        """Make room for the vectors of an embedding model. Raises: StoreError if it has some of another size."""
+
+    async def drop_model(self, name: str) -> None: ...
+
+    async def due(self, limit: int) -> list[Message]:
+        """Ended rows that are not in the index yet."""
+
+    async def count_due(self) -> int: ...
+
+    async def put(self, entries: Sequence[Indexed]) -> None:
+        """Set their vectors, and note that they are in the index; one that has changed meanwhile stays due.
+
+        Those that are deleted by now are left out.
+        """
+
+    async def walk(self, after: str | None, limit: int) -> list[Message]:
+        """The rows of the index by id, for making vectors of another model; all that were there at the first call come."""
+
+    async def search(self, vector: str, query: Vector, scope: Scope, limit: int) -> list[tuple[Message, float]]:
+        """The nearest by one vector, best first."""
+
+    async def turns(self, thread: str, first: int, last: int, limit: int) -> list[Message]:
+        """The ended rows of some turns of a thread, in order."""
+
+
+class Embedder(Protocol):
+    """Texts into vectors of one model."""
+
+    @property
+    def name(self) -> str:
+        """The model's and its dimensions': what its vectors are named in the store."""
+
+    @property
+    def dimensions(self) -> int: ...
+
+    @property
+    def longest(self) -> int:
+        """Characters of a text that it takes; see domain.pieces for longer ones."""
+
+    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Embedded:
+        """One vector for each text, none of which is blank or longer than `longest`.
+
+        Raises: ModelUnavailableError if the same call may succeed later; ModelRefusedError if not.
+        """
+
+
+class Lexicon(Protocol):
+    """Texts into the words that they are found by, whatever their language."""
+
+    def document(self, text: str) -> Sparse: ...
+
+    def query(self, text: str) -> Sparse: ...
 
 
 class EventLog(Protocol):

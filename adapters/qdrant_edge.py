@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ import qdrant_edge as edge
 
 from adapters import qdrant_points as points
 from adapters.qdrant_points import Fields, Where
-from adapters.qdrant_store import QdrantStore, Row
+from adapters.qdrant_store import QdrantStore, Row, Scored, Vectors
 from domain.errors import StoreBusyError, StoreError
+from domain.vectors import Sparse, Vector
 
 _INDEXES: dict[points.IndexKind, Any] = {
     "keyword": edge.PayloadSchemaType.Keyword,
@@ -31,6 +32,7 @@ _FIELDS: dict[Fields, Any] = {
     "listed": edge.PayloadSelector.Exclude(list(points.NOT_LISTED)),
     "context": edge.PayloadSelector.Include(list(points.OF_CONTEXT)),
 }
+_NEAREST_PIECE = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
 _HOLDER = "holder.pid"
 
 
@@ -72,8 +74,11 @@ class _Shard:
     def close(self) -> None:
         self._shard.close()
 
-    async def insert(self, payloads: dict[str, dict[str, Any]]) -> None:
-        new = [edge.Point(point_id, {}, payload) for point_id, payload in payloads.items()]
+    async def insert(
+        self, payloads: Mapping[str, dict[str, Any]], vectors: Mapping[str, Vectors] | None = None
+    ) -> None:
+        placed = {point_id: _vectors(named) for point_id, named in (vectors or {}).items()}
+        new = [edge.Point(point_id, placed.get(point_id, {}), payload) for point_id, payload in payloads.items()]
         self._shard.update(edge.UpdateOperation.upsert_points(new, update_mode=edge.UpdateMode.InsertOnly))
 
     async def get(self, point_ids: Sequence[str], fields: Fields = "listed") -> list[dict[str, Any]]:
@@ -100,6 +105,60 @@ class _Shard:
         records, _ = self._shard.scroll(request)
         return [(str(record.id), record.payload or {}) for record in records]
 
+    async def walk(self, where: Where, after: str | None, limit: int, fields: Fields = "listed") -> list[Row]:
+        wanted = limit + (after is not None)  # an offset is the first point of the page, if it is still there
+        request = edge.ScrollRequest(offset=after, limit=wanted, filter=_filter(where), with_payload=_FIELDS[fields])
+        records, _ = self._shard.scroll(request)
+        return [(str(record.id), record.payload or {}) for record in records if str(record.id) != after][:limit]
+
+    async def search(
+        self, vector: str, query: Vector, where: Where, limit: int, fields: Fields = "listed"
+    ) -> list[Scored]:
+        request = edge.QueryRequest(
+            limit,
+            query=edge.Query.Nearest(_vector(query), using=vector),
+            filter=_filter(where),
+            with_payload=_FIELDS[fields],
+        )
+        try:
+            found = self._shard.query(request)
+        except Exception as error:
+            if "Not existing vector name" in str(error):
+                return []
+            raise
+        return [(str(point.id), float(point.score), point.payload or {}) for point in found]
+
+    async def place(self, vectors: Mapping[str, Vectors]) -> None:
+        there = {str(record.id) for record in self._shard.retrieve(list(vectors), False, False)}
+        new = [edge.PointVectors(point_id, _vectors(named)) for point_id, named in vectors.items() if point_id in there]
+        if new:
+            self._shard.update(edge.UpdateOperation.update_vectors(new))
+
+    async def vectors(self, point_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Vector]]:
+        records = self._shard.retrieve(list(point_ids), False, True)
+        return {
+            str(record.id): {name: _plain(vector) for name, vector in (record.vector or {}).items() if name in names}
+            for record in records
+        }
+
+    async def count(self, where: Where) -> int:
+        return int(self._shard.count(edge.CountRequest(filter=_filter(where))))
+
+    async def delete(self, where: Where) -> None:
+        self._shard.update(edge.UpdateOperation.delete_points_by_filter(_filter(where)))
+
+    async def add_vector(self, name: str, dimensions: int) -> None:
+        operation = edge.UpdateOperation.create_dense_vector(
+            name, dimensions, edge.Distance.Cosine, multivector_config=_NEAREST_PIECE
+        )
+        try:
+            self._shard.update(operation)
+        except Exception as error:
+            raise StoreError(f"the store has vectors {name} of another size than {dimensions}: {error}") from error
+
+    async def drop_vector(self, name: str) -> None:
+        self._shard.update(edge.UpdateOperation.delete_vector_name(name))
+
 
 def _create(path: Path, name: str) -> Any:
     sparse = {points.SPARSE_VECTOR: edge.EdgeSparseVectorParams(modifier=edge.Modifier.Idf)}
@@ -121,6 +180,20 @@ def _index(shard: Any, name: str) -> None:
             shard.update(edge.UpdateOperation.create_field_index(field, _INDEXES[kind]))
 
 
+def _vectors(named: Vectors) -> dict[str, Any]:
+    return {name: _vector(vector) for name, vector in named.items()}
+
+
+def _vector(vector: Vector) -> Any:
+    if isinstance(vector, Sparse):
+        return edge.SparseVector(list(vector.indices), list(vector.values))
+    return [list(piece) for piece in vector]
+
+
+def _plain(vector: Any) -> Vector:
+    return Sparse(vector.indices, vector.values) if isinstance(vector, edge.SparseVector) else vector
+
+
 def _made(path: Path) -> str:
     path.mkdir(parents=True)
     return str(path)
@@ -128,10 +201,14 @@ def _made(path: Path) -> str:
 
 def _filter(where: Where) -> edge.Filter:
     must: list[Any] = [edge.HasIdCondition({where.point_id})] if where.point_id is not None else []
+    must += [edge.HasIdCondition(set(where.point_ids))] if where.point_ids is not None else []
     must += [edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in where.equal.items()]
+    must += [edge.FieldCondition(key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
     must += [edge.FieldCondition(key, match=edge.MatchText(text)) for key, text in where.words.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lt=value)) for key, value in where.below.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lte=value)) for key, value in where.at_most.items()]
+    must += [edge.FieldCondition(key, range=edge.RangeFloat(gte=value)) for key, value in where.at_least.items()]
+    must += [edge.IsEmptyCondition(key) for key in where.missing]
     excluded: list[Any] = [
         edge.FieldCondition(key, match=edge.MatchAny(values)) for key, values in where.unequal.items()
     ]

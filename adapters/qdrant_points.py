@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -69,11 +69,15 @@ class Where:
     """A filter in no engine's dialect: all of these must hold."""
 
     point_id: str | None = None
+    point_ids: Sequence[str] | None = None
     equal: Mapping[str, str | int] = field(default_factory=dict)
+    among: Mapping[str, Sequence[str]] = field(default_factory=dict)  # it is one of these
     words: Mapping[str, str] = field(default_factory=dict)  # the text has all of these, in whatever case and order
     unequal: Mapping[str, list[str]] = field(default_factory=dict)
     below: Mapping[str, float] = field(default_factory=dict)  # strictly
     at_most: Mapping[str, float] = field(default_factory=dict)
+    at_least: Mapping[str, float] = field(default_factory=dict)
+    missing: Sequence[str] = ()  # fields that are not there, or are empty
 
 
 def may_write(message_id: str, attempt: int) -> Where:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from adapters import qdrant_points as points
@@ -11,15 +11,20 @@ from domain import ids
 from domain.errors import StoreError
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
+from domain.vectors import Vector
 
 Row = tuple[str, dict[str, Any]]  # a point's id and payload
+Scored = tuple[str, float, dict[str, Any]]  # with its score between
+Vectors = Mapping[str, Vector]  # by name
 
 
 class Collection(Protocol):
     """One collection, in payloads. What a call has written, the next call of anybody sees."""
 
-    async def insert(self, payloads: dict[str, dict[str, Any]]) -> None:
-        """Create the points that do not exist yet, by id; leave those that do as they are."""
+    async def insert(
+        self, payloads: Mapping[str, dict[str, Any]], vectors: Mapping[str, Vectors] | None = None
+    ) -> None:
+        """Create the points that do not exist yet, by id, with the vectors given; leave those that do as they are."""
 
     async def get(self, point_ids: Sequence[str], fields: Fields = "listed") -> list[dict[str, Any]]:
         """The points that exist, in the order asked for."""
@@ -41,6 +46,33 @@ class Collection(Protocol):
         fields: Fields = "listed",
     ) -> list[Row]:
         """Points ordered by an indexed number, from the value `start` on."""
+
+    async def walk(self, where: Where, after: str | None, limit: int, fields: Fields = "listed") -> list[Row]:
+        """Points in the order of their ids, those behind `after`: for going over all of them, whatever is added."""
+
+    async def search(
+        self, vector: str, query: Vector, where: Where, limit: int, fields: Fields = "listed"
+    ) -> list[Scored]:
+        """The nearest points by one vector, best first: cosine similarity, or the weight of the words in common.
+
+        Empty if no point has a vector of that name.
+        """
+
+    async def place(self, vectors: Mapping[str, Vectors]) -> None:
+        """Set vectors of points by id, beside the others they have; points that do not exist are left out."""
+
+    async def vectors(self, point_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Vector]]:
+        """Those of the vectors that the points have, by id and name."""
+
+    async def count(self, where: Where) -> int: ...
+
+    async def delete(self, where: Where) -> None: ...
+
+    async def add_vector(self, name: str, dimensions: int) -> None:
+        """Make room for a dense vector of that name; nothing if there is. Raises: StoreError if it is of another size."""
+
+    async def drop_vector(self, name: str) -> None:
+        """Forget the vectors of that name of all points."""
 
 
 class QdrantStore:

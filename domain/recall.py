@@ -1,0 +1,72 @@
+"""Recall: what is searched for in what was said, and what is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from domain.messages import Message
+from domain.vectors import Dense, Sparse
+
+LONGEST_QUERY = 10_000  # characters that are searched for; the rest of a longer text is left out
+MOST_HITS = 100
+
+
+class Scope(BaseModel):
+    """Whose messages are searched: of one tenant always, and of one owner or one thread."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    tenant: str = ""
+    owner: str | None = None
+    thread: str | None = None
+    roles: Sequence[Literal["user", "assistant"]] = ()  # all, unless some are named
+    agents: Sequence[str] = ()  # likewise
+    after: float | None = None  # seconds since 1970: said then or later
+    before: float | None = None  # said earlier
+    before_seq: int | None = None  # of a thread: at an earlier place
+
+
+class RecallQuery(BaseModel):
+    """What to search for. `before` and `after` are the turns of the thread that come with a hit."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    text: str
+    scope: Scope
+    limit: int = Field(10, ge=1, le=MOST_HITS)
+    least_score: float = Field(0.0, ge=0.0, le=1.0)
+    before: int = Field(0, ge=0, le=20)
+    after: int = Field(0, ge=0, le=20)
+
+
+class Indexed(BaseModel):
+    """What search has of a message: vectors by name. `attempt` is that of the row they were made of."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
+
+    id: str
+    attempt: int
+    vectors: dict[str, Dense | Sparse]
+    tokens: int | None = None  # of its text
+
+
+class Hit(BaseModel):
+    """A message that was found. `score` is of 0 to 1, comparable within one search."""
+
+    model_config = ConfigDict(frozen=True)
+
+    message: Message
+    score: float
+    dense: float | None = None  # cosine similarity to the query, if it was among the nearest
+    lexical: float | None = None  # weight of the words in common, likewise
+
+
+class Recalled(BaseModel):
+    """Best first. `note` says what was wrong with the search, if something was."""
+
+    hits: list[Hit] = Field(default_factory=list)
+    note: str = ""
+    model: str | None = None  # whose vectors were searched, beside words

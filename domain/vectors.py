@@ -1,0 +1,26 @@
+"""Vectors: what a text means (dense) and which words it has (sparse), in no engine's form."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sparse:
+    """Weights of words by their number, each number once. The engine multiplies each with how rare the word is."""
+
+    indices: Sequence[int]
+    values: Sequence[float]
+
+
+Dense = Sequence[Sequence[float]]  # one vector for each piece of a text; the nearest piece counts
+Vector = Dense | Sparse
+
+
+@dataclass(frozen=True)
+class Embedded:
+    """`vectors` are of length 1, one for each text, in their order; `tokens` is what the model counted, 0 if it did not."""
+
+    vectors: Sequence[Sequence[float]]
+    tokens: int = 0
