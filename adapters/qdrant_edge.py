@@ -17,7 +17,7 @@ import qdrant_edge as edge
 
 from adapters import qdrant_points as points
 from adapters.qdrant_points import Fields, Where
-from adapters.qdrant_store import QdrantStore, Row, Scored, Vectors
+from adapters.qdrant_store import Collection, QdrantStore, Row, Scored, Vectors
 from domain.errors import StoreBusyError, StoreError
 from domain.vectors import Sparse, Vector
 
@@ -42,22 +42,29 @@ class EdgeStore(QdrantStore):
     def __init__(self, folder: Path) -> None:
         """Raises: StoreBusyError if another process has the folder open, StoreError if it cannot be opened."""
         folder.mkdir(parents=True, exist_ok=True)
-        messages = _Shard(folder, points.MESSAGES)
+        self._shards: dict[str, _Shard] = {}
         try:
-            records = _Shard(folder, points.RECORDS)
+            for name in points.INDEXES:
+                self._shards[name] = _Shard(folder, name)
         except StoreError:
-            messages.close()
+            self._close_shards()
             raise
-        super().__init__(messages, records)
-        self._shards = (messages, records)
+        super().__init__(self._shards[points.MESSAGES], self._shards[points.RECORDS])
         self._holder = folder / _HOLDER
         self._holder.write_text(str(os.getpid()))
 
     def close(self) -> None:
         """Flush and let go of the folder."""
-        for shard in self._shards:
-            shard.close()
+        self._close_shards()
         self._holder.unlink(missing_ok=True)
+
+    def collection(self, name: str) -> Collection:
+        """One of qdrant_points.INDEXES."""
+        return self._shards[name]
+
+    def _close_shards(self) -> None:
+        for shard in self._shards.values():
+            shard.close()
 
 
 class _Shard:
@@ -136,10 +143,7 @@ class _Shard:
 
     async def vectors(self, point_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Vector]]:
         records = self._shard.retrieve(list(point_ids), False, True)
-        return {
-            str(record.id): {name: _plain(vector) for name, vector in (record.vector or {}).items() if name in names}
-            for record in records
-        }
+        return {str(record.id): _named(record.vector, names) for record in records}
 
     async def count(self, where: Where) -> int:
         return int(self._shard.count(edge.CountRequest(filter=_filter(where))))
@@ -188,6 +192,10 @@ def _vector(vector: Vector) -> Any:
     if isinstance(vector, Sparse):
         return edge.SparseVector(list(vector.indices), list(vector.values))
     return [list(piece) for piece in vector]
+
+
+def _named(vectors: Any, names: Sequence[str]) -> dict[str, Vector]:
+    return {name: _plain(vector) for name, vector in (vectors or {}).items() if name in names}
 
 
 def _plain(vector: Any) -> Vector:

@@ -18,7 +18,7 @@ from domain.errors import InputRefusedError
 from domain.listing import ThreadFilter
 from domain.messages import Message, ThreadRecord
 
-MESSAGES, RECORDS = "messages", "records"
+MESSAGES, RECORDS, FACTS, CHUNKS = "messages", "records", "facts", "chunks"
 SPARSE_VECTOR = "bm25"
 # What a model call's context is made of: a hundred rows a call, so no more is read than that.
 OF_CONTEXT = (
@@ -48,6 +48,33 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "seq": "integer",
         "attempt": "integer",
         "created_at": "float",
+        "updated_at": "float",
+        "agent": "keyword",
+        "index": "keyword",
+    },
+    FACTS: {
+        "tenant": "keyword",
+        "owner": "keyword",
+        "agent": "keyword",
+        "scope": "keyword",
+        "status": "keyword",
+        "digest": "keyword",
+        "message": "keyword",
+        "thread": "keyword",
+        "created_at": "float",
+        "updated_at": "float",
+    },
+    CHUNKS: {
+        "tenant": "keyword",
+        "namespace": "keyword",
+        "document": "keyword",
+        "key": "keyword",
+        "digest": "keyword",
+        "status": "keyword",
+        "place": "integer",
+        "filters": "keyword",
+        "created_at": "float",
+        "updated_at": "float",
     },
     RECORDS: {
         "kind": "keyword",

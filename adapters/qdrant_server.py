@@ -20,7 +20,7 @@ from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedR
 
 from adapters import qdrant_points as points
 from adapters.qdrant_points import Fields, Where
-from adapters.qdrant_store import QdrantStore, Row
+from adapters.qdrant_store import Collection, QdrantStore, Row
 from domain.errors import SetupError, StoreError, UnavailableError
 
 PREFIX = "everthread_"  # of the names of our collections: the server may hold others'
@@ -51,8 +51,8 @@ class ServerStore(QdrantStore):
         """For `open`."""
         self._server = server
         self._names = {name: prefix + name for name in points.INDEXES}
-        collections = (_Collection(server, self._names[name]) for name in (points.MESSAGES, points.RECORDS))
-        super().__init__(*collections)
+        self._collections = {name: _Collection(server, self._names[name]) for name in points.INDEXES}
+        super().__init__(self._collections[points.MESSAGES], self._collections[points.RECORDS])
 
     @classmethod
     async def open(cls, url: str, *, api_key: str | None = None, timeout_s: float = 10.0, prefix: str = PREFIX) -> Self:
@@ -72,6 +72,10 @@ class ServerStore(QdrantStore):
 
     async def close(self) -> None:
         await self._server.client.close()
+
+    def collection(self, name: str) -> Collection:
+        """One of qdrant_points.INDEXES."""
+        return self._collections[name]
 
 
 class _Server:
