@@ -110,7 +110,9 @@ def _texts(given: Any) -> list[str]:
 
 @lru_cache(10_000)
 def _places(word: str) -> list[tuple[int, float]]:
-    numbers = struct.unpack(f"<{_PLACES}I", hashlib.blake2b(word.encode(errors="replace"), digest_size=4 * _PLACES).digest())
+    numbers = struct.unpack(
+        f"<{_PLACES}I", hashlib.blake2b(word.encode(errors="replace"), digest_size=4 * _PLACES).digest()
+    )
     return [(number >> 1, 1.0 if number & 1 else -1.0) for number in numbers]
 
 
