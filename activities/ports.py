@@ -125,6 +125,8 @@ class MessageIndex(Protocol):
     async def search(self, vector: str, query: Vector, scope: Scope, limit: int) -> list[Found]:
         """The nearest by one vector, best first. How rare a word is, is taken from the scope alone."""
 
+    async def count(self, scope: Scope) -> int: ...
+
     async def worth(self, numbers: Sequence[int], scope: Scope) -> dict[int, float]:
         """How rare words are in a scope, by their number in the lexicon; those that no message has are left out."""
 

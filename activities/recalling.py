@@ -14,7 +14,7 @@ import structlog
 from activities.ports import Embedder, Lexicon, MessageIndex
 from domain.errors import EverthreadError
 from domain.indexing import ROLES, names_of
-from domain.ranking import Candidate, Ranked, rank
+from domain.ranking import Candidate, Ranked, rank, rarity
 from domain.recall import LONGEST_QUERY, Found, Hit, Recalled, RecallQuery, Scope
 from domain.vectors import Sparse
 
@@ -48,7 +48,8 @@ class Recaller:
             return Recalled()
         numbers = list(dict.fromkeys(number for _, number in words))
         worth = await self._index.worth(numbers, query.scope)
-        weights = {word: worth[number] for word, number in words if number in worth}
+        unheard = rarity(await self._index.count(query.scope), 0)  # of what nobody has said yet
+        weights = {word: worth.get(number, unheard) for word, number in words}
         by_meaning, model, note = await self._by_meaning(text, weights, query.scope)
         asked = Sparse(numbers, [1.0] * len(numbers))
         by_words = await self._index.search(WORDS, asked, query.scope, POOL)

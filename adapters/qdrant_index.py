@@ -83,6 +83,9 @@ class QdrantIndex:
         rows = await self._messages.search(vector, query, _where(scope), limit, fields="ranking")
         return [_found(row_id, payload, score) for row_id, score, payload in rows]
 
+    async def count(self, scope: Scope) -> int:
+        return await self._messages.count(_where(scope))
+
     async def worth(self, numbers: Sequence[int], scope: Scope) -> dict[int, float]:
         return await self._messages.worth(points.SPARSE_VECTOR, numbers, _where(scope))
 
