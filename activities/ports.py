@@ -101,7 +101,7 @@ class MessageIndex(Protocol):
         """Make the rows due that a release wrote which knew no search."""
 
     async def due(self, limit: int) -> list[Message]:
-        """Ended rows that are not in the index yet."""
+        """Ended rows that are not in the index yet, the oldest first."""
 
     async def count_due(self) -> int: ...
 

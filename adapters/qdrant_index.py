@@ -47,7 +47,7 @@ class QdrantIndex:
 
     async def due(self, limit: int) -> list[Message]:
         where = Where(equal={"index": "due"}, unequal={"status": UNENDED})
-        rows = await self._messages.walk(where, None, limit)
+        rows = await self._messages.scroll(where, "created_at", limit, newest_first=False)
         return [points.message_of(payload) for _, payload in rows]
 
     async def count_due(self) -> int:
