@@ -34,9 +34,7 @@ class Indexing:
 
     name = "indexing"
 
-    def __init__(
-        self, index: MessageIndex, lexicon: Lexicon, embedder: Embedder | None, embedders: Embedders
-    ) -> None:
+    def __init__(self, index: MessageIndex, lexicon: Lexicon, embedder: Embedder | None, embedders: Embedders) -> None:
         self._index = index
         self._lexicon = lexicon
         self._embedder = embedder

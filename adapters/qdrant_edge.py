@@ -29,6 +29,7 @@ _INDEXES: dict[points.IndexKind, Any] = {
 }
 _FIELDS: dict[Fields, Any] = {
     "all": True,
+    "none": False,
     "listed": edge.PayloadSelector.Exclude(list(points.NOT_LISTED)),
     "context": edge.PayloadSelector.Include(list(points.OF_CONTEXT)),
     "ranking": edge.PayloadSelector.Include(list(points.OF_RANKING)),

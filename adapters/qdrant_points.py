@@ -27,7 +27,7 @@ OF_CONTEXT = (
     *("call_id", "name", "author", "agent", "parts", "replaced_by", "blob", "tokens", "created_at"),
 )
 NOT_LISTED = ("raw", "mcp")  # large, and rarely wanted
-OF_RANKING = ("thread", "place", "author", "agent", "role", "created_at")
+OF_RANKING = ("id", "thread", "place", "author", "agent", "role", "created_at")
 Fields = Literal[
     "all", "listed", "context", "ranking"
 ]  # of a payload: without NOT_LISTED, only OF_CONTEXT or OF_RANKING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from domain.messages import Message
 
@@ -33,6 +34,7 @@ def spoken_date(at: float) -> str:
     return f"{day.day} {day:%B %Y}"
 
 
+@lru_cache(1_000)
 def names_of(text: str) -> frozenset[str]:
     """Its words that may be names, in small letters: those with a capital, or all where there is none."""
     words = [word for word in _WORD.findall(text) if len(word) > 1]

@@ -72,7 +72,7 @@ class IndexState(BaseModel):
     tokens: int = 0  # of all calls so far, as the models counted them
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Found:
     """A message as one list of a search has it, with the engine's score."""
 
