@@ -27,6 +27,7 @@ from activities.step import Step
 from activities.stopping import STOPPED, last_answer, stops
 from activities.streaming import AnswerStream
 from domain import ids
+from domain.context import Past
 from domain.errors import ModelRefusedError, NotVisibleYetError, OutputInvalidError, SupersededError
 from domain.messages import Message, preview
 from domain.model import Completion
@@ -84,7 +85,7 @@ class ModelActivities:
 
     async def _interrupted(self, step: Step) -> StepResult:
         """Keep what has come. The row stays open: whether the turn ends here is for the thread to say (`close_turn`)."""
-        said = {"text": step.text, "reasoning": step.reasoning or None, "updated_at": self._clock()}
+        said = {"text": step.text, "reasoning": step.reasoning or None, "updated_at": self._clock()} | _shown(step)
         row = await self._store.amend(step.answer_id, step.attempt, said)
         if row is not None and row.status == "complete":  # it was just done
             return await self._done(step, row)
@@ -178,10 +179,14 @@ class ModelActivities:
     async def _ask(self, step: Step) -> Answer:
         """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
         try:
-            return await self._answering.ask(step, await self._backlog.before(step))
+            return await self._answering.ask(step, Past(await self._backlog.before(step)))
         except OutputInvalidError as error:
             if step.failed is not None:
-                said = _said(step.failed) | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                said = (
+                    _said(step.failed)
+                    | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                    | _shown(step)
+                )
                 await self._store.amend(step.answer_id, step.attempt, said)
             raise
 
@@ -209,7 +214,7 @@ class ModelActivities:
         changes = _said(completion) | {
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
-        changes |= step.served(completion.tool_calls)
+        changes |= step.served(completion.tool_calls) | _shown(step)
         if answer.value is not None:
             changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:
@@ -267,6 +272,11 @@ def _said(completion: Completion) -> dict[str, Any]:
         "reasoning": completion.reasoning or None,
         "sources": list(completion.sources) or None,
     }
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    """The record of what the model was shown for the answer."""
+    return {"context": step.context.stored()} if step.context is not None else {}
 
 
 async def _completed(step: Step, completion: Completion) -> StepResult:

@@ -21,7 +21,7 @@ from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 class Store(Protocol):
     """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse.
 
-    Only `get` gives rows whole; all others leave out `raw`, the provider's object, and `mcp`.
+    Only `get` gives rows whole; all others leave out `raw`, the provider's object, `mcp` and `context`.
     """
 
     async def insert(self, messages: Sequence[Message]) -> None:

@@ -25,10 +25,10 @@ OF_CONTEXT = (
     *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),
     *("call_id", "name", "author", "agent", "parts", "replaced_by", "blob"),
 )
-NOT_LISTED = ("raw", "mcp")  # large, and rarely wanted
+NOT_LISTED = ("raw", "mcp", "context")  # large, and rarely wanted
 Fields = Literal["all", "listed", "context"]  # of a payload: without NOT_LISTED, only OF_CONTEXT
 KEPT_AS_TEXT = (
-    *("raw", "mcp", "result", "metadata", "parts", "options", "reply_to", "delivery"),
+    *("raw", "mcp", "context", "result", "metadata", "parts", "options", "reply_to", "delivery"),
     *("decision", "blob", "object", "repair", "sources", "child", "parent"),
 )
 TIMES = ("created_at", "updated_at")

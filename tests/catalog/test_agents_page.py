@@ -10,7 +10,7 @@ from typing import Any, get_args
 import pytest
 
 from domain.agent import Agent
-from domain.context import ChatMessage
+from domain.chat import ChatMessage
 from domain.hooks import StepInfo
 from domain.messages import Usage
 from domain.prompts import Mode, PromptOptions, read_prompt
