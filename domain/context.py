@@ -6,20 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from domain import ids
-from domain.chat import ChatMessage, chat_of, close_calls, says_something, system_messages, with_text
+from domain.chat import ChatMessage, chat_of, system_messages, with_text
 from domain.context_record import ContextRecord, count_by_reason
 from domain.messages import Message
 from domain.quoting import HEADING, Found, Place, Quote, Quotes, block, in_order
-from domain.shortening import shorten
 from domain.tokens import Count, text_tokens, total_tokens
-from domain.turns import abridged, whole_turns, without_tools
+from domain.turns import whole_turns
+from domain.window import Fit, Lines, Window, closed, shortened, tokens_of
 
 RECENT = 100  # messages
 RECALLED_SHARE, LONGEST_SHARE = 0.25, 0.25  # of the budget
 LEAST_LONGEST = 200  # tokens: a message of fewer is never cut
 SUMMARY_HEADING = "Summary of what was said earlier in this conversation, up to where the messages below begin:"
-
-Lines = list[tuple[Message, ChatMessage]]  # rows as they are shown
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ class Parts:
 
 @dataclass(frozen=True)
 class Options:
-    """How much is shown. `longest` is the tokens of one message; None is a quarter of the budget."""
+    """How much is shown. `longest` is the tokens of one message; None: a quarter of the budget where not all fits."""
 
     recent_messages: int = RECENT
     recalled_share: float = RECALLED_SHARE
@@ -110,7 +108,7 @@ def build_context(
 
     The running turn is always there, whatever it costs; with `thoughts`, what the model thought in it goes back to the
     provider. What was found takes at most its share of the budget; nothing stands there twice, and nothing that came
-    after the prompt. A message that is too long is shown without its middle.
+    after the prompt. Where the whole does not fit, a message that is too long is shown without its middle.
     """
     return _Building(parts, budget_tokens, options, count).build()
 
@@ -125,184 +123,140 @@ class _Building:
     """One context that is being made."""
 
     def __init__(self, parts: Parts, budget: int, options: Options, count: Count) -> None:
-        self._parts, self._budget, self._options, self._count = parts, budget, options, count
+        self._parts, self._past, self._options, self._count = parts, parts.past, options, count
+        self._budget = budget
         self._longest = options.longest or max(int(budget * LONGEST_SHARE), LEAST_LONGEST)
-        self._record = ContextRecord(budget=budget, search=parts.past.search, model=parts.past.model)
-        self._dropped: list[str] = []
+        self._turn = parts.running[0].turn if parts.running else None
+        self._memory = [section for section in self._past.memory if section.text.strip()]
+        self._summary = self._usable(self._past.summary)
 
     def build(self) -> Context:
-        sections = [f"# {section.name}\n{section.text.strip()}" for section in self._memory()]
-        summary = self._summary()
-        told = f"{SUMMARY_HEADING}\n{summary.text.strip()}" if summary else ""
-        fixed = [*sections, *([told] if told else [])]
-        running = self._running(total_tokens(_system(self._parts.instructions, fixed), self._count))
-        used = total_tokens([*_system(self._parts.instructions, fixed), *(chat for _, chat in running)], self._count)
-        recent, quotes = self._past(self._budget - used, summary.through_turn if summary else 0)
-        search, record = block(quotes), self._record
-        record.memory = [section.name for section in self._memory()]
-        record.summary_through = summary.through_turn if summary else None
-        record.recent, record.running = [row.id for row, _ in recent], [row.id for row, _ in running]
-        record.recalled = [quote.note for quote in in_order(quotes)]
-        record.dropped = count_by_reason(self._dropped)
-        asked = running[:1] if running and running[0][0].role == "user" else []
-        context = Context(
+        memory = [f"# {section.name}\n{section.text.strip()}" for section in self._memory]
+        summary = [f"{SUMMARY_HEADING}\n{self._summary.text.strip()}"] if self._summary else []
+        system = total_tokens(_system(self._parts.instructions, [*memory, *summary]), self._count)
+        running = self._running(system)
+        prompt = running[:1] if running and running[0][0].role == "user" else []
+        rest = running[len(prompt) :]
+        tokens = {"prompt": tokens_of(prompt, self._count), "running": tokens_of(rest, self._count)}
+        recent, quotes, dropped = self._behind(self._budget - system - sum(tokens.values()))
+        search = block(quotes)
+        tokens |= {"memory": sum(map(self._count, memory)), "summary": sum(map(self._count, summary))}
+        tokens |= {"instructions": system - tokens["memory"] - tokens["summary"], "recent": recent.tokens}
+        tokens |= {"recalled": self._count(search) if search else 0}
+        return Context(
             instructions=_texts(self._parts.instructions),
-            sections=fixed,
+            sections=[*memory, *summary],
             search=search,
-            recent=[chat for _, chat in recent],
-            prompt=[chat for _, chat in asked],
-            running=close_calls(chat for _, chat in running[len(asked) :]),
-            record=record,
+            recent=[chat for _, chat in recent.lines],
+            prompt=[chat for _, chat in prompt],
+            running=[chat for _, chat in rest],
+            record=self._record(running, recent, quotes, dropped, tokens),
         )
-        record.tokens = self._tokens(context, sections, told)
-        return context
 
-    def _tokens(self, context: Context, sections: Sequence[str], told: str) -> dict[str, int]:
-        said = {"recent": context.recent, "prompt": context.prompt, "running": context.running}
-        tokens = {"instructions": total_tokens(_system(context.instructions, []), self._count)}
-        tokens |= {"memory": sum(map(self._count, sections)), "summary": self._count(told) if told else 0}
-        tokens |= {"recalled": self._count(context.search) if context.search else 0}
-        return tokens | {name: total_tokens(chats, self._count) for name, chats in said.items()}
+    def _record(
+        self, running: Lines, recent: Fit, quotes: Sequence[Quote], dropped: Sequence[str], tokens: dict[str, int]
+    ) -> ContextRecord:
+        cut = [row.id for row, chat in [*recent.lines, *running] if len(chat.text) < len(row.text)]
+        if self._parts.prompt_text is not None:  # the prompt's own text says nothing of what is shown
+            cut = [row_id for row_id in cut if row_id != running[0][0].id]
+        return ContextRecord(
+            budget=self._budget,
+            tokens=tokens,
+            recent=_ids(recent.lines),
+            recalled=[quote.note for quote in in_order(quotes)],
+            memory=[section.name for section in self._memory],
+            running=_ids(running),
+            shortened=list(dict.fromkeys(cut)),
+            abridged=[recent.abridged] if recent.abridged else [],
+            dropped=count_by_reason(dropped),
+            summary_through=self._summary.through_turn if self._summary else None,
+            search=self._past.search,
+            model=self._past.model,
+        )
 
-    def _memory(self) -> list[Section]:
-        return [section for section in self._parts.past.memory if section.text.strip()]
-
-    def _summary(self) -> Summary | None:
+    def _usable(self, summary: Summary | None) -> Summary | None:
         """Not of turns that come later than the running one: it may be an old one that is made anew."""
-        summary, turn = self._parts.past.summary, self._turn
-        if summary is None or not summary.text.strip() or (turn is not None and summary.through_turn >= turn):
+        if summary is None or not summary.text.strip():
             return None
-        return summary
-
-    @property
-    def _turn(self) -> int | None:
-        return self._parts.running[0].turn if self._parts.running else None
+        return None if self._turn is not None and summary.through_turn >= self._turn else summary
 
     def _running(self, system_tokens: int) -> Lines:
         """The running turn; its long messages are cut only if it would not fit otherwise."""
         lines = [(row, self._own(row)) for row in self._parts.running]
-        lines = [(row, chat) for row, chat in lines if says_something(chat)]
         if self._parts.prompt_text is not None and lines:
             lines[0] = (lines[0][0], with_text(lines[0][1], self._parts.prompt_text))
-        if system_tokens + total_tokens((chat for _, chat in lines), self._count) <= self._budget:
+        lines = closed(lines)
+        if system_tokens + tokens_of(lines, self._count) <= self._budget:
             return lines
-        return [(row, self._fitted(row, chat)) for row, chat in lines]
+        return [(row, shortened(row, chat, self._longest, self._count)) for row, chat in lines]
 
     def _own(self, row: Message) -> ChatMessage:
         chat = chat_of(row)
         return replace(chat, raw=row.raw) if self._options.thoughts and chat.tool_calls and row.raw else chat
 
-    def _fitted(self, row: Message, chat: ChatMessage) -> ChatMessage:
-        """Without its middle, if it is too long."""
-        shown = shorten(chat.text, self._longest, self._count, f"message {row.id}")
-        if shown == chat.text:
-            return chat
-        if row.id not in self._record.shortened:
-            self._record.shortened.append(row.id)
-        return with_text(chat, shown)
-
-    def _past(self, left: int, after_turn: int) -> tuple[Lines, list[Quote]]:
-        """The recent turns, and what was found beside them.
+    def _behind(self, left: int) -> tuple[Fit, list[Quote], list[str]]:
+        """The recent turns, what was found beside them, and why the rest is not shown.
 
         What was found is given its room first, and what it leaves of that goes to older turns.
         """
-        turns = self._turns(after_turn)
+        window = self._window()
+        if not self._past.found:
+            recent = window.fit(left)
+            return recent, [], list(recent.dropped)
         quotes = self._quotes()
         share = max(min(int(self._budget * self._options.recalled_share), left), 0)
-        reserved = min(share, sum(quote.tokens for quote in quotes))
-        shown = {(turn[0].thread, turn[0].turn) for turn, _ in self._recent(turns, left - reserved)[0]}
-        chosen = self._chosen([quote for quote in quotes if quote.key not in shown], share)
-        spent = sum(quote.tokens for quote in chosen)
-        recent, reasons = self._recent(turns, left - spent)
-        self._dropped += reasons
-        shown = {(turn[0].thread, turn[0].turn) for turn, _ in recent}
-        self._dropped += ["shown" for quote in quotes if quote.key in shown]
-        self._dropped += ["share" for quote in quotes if quote.key not in shown and quote not in chosen]
-        lines = [line for _, lines in reversed(recent) for line in lines]
-        self._note(lines)
-        return lines, [quote for quote in chosen if quote.key not in shown]
+        first = window.fit(left - share)
+        chosen = self._chosen([quote for quote in quotes.quotes if not self._is_in(first, quote)], share)
+        recent = window.fit(left - _cost(chosen, self._count))
+        shown = [quote for quote in quotes.quotes if self._is_in(recent, quote)]
+        chosen = [quote for quote in chosen if quote not in shown]
+        missed = len(quotes.quotes) - len(shown) - len(chosen)
+        return recent, chosen, [*recent.dropped, *quotes.dropped, *["shown"] * len(shown), *["share"] * missed]
 
-    def _turns(self, after_turn: int) -> list[list[Message]]:
-        """Oldest first."""
-        before = ids.first_seq(self._turn) if self._turn is not None else None
-        rows = [row for row in self._parts.past.history if before is None or row.seq < before]
-        return [turn for turn in whole_turns(rows) if (turn[0].turn or 0) > after_turn]
+    def _window(self) -> Window:
+        before = ids.first_seq(self._turn) if self._turn is not None else ids.WAITING_SEQ
+        after = self._summary.through_turn if self._summary else -1
+        rows = [row for row in self._past.history if row.seq < before and (row.turn or 0) > after]
+        options = self._options
+        return Window(
+            list(whole_turns(rows)),
+            options.recent_messages,
+            self._longest,
+            self._count,
+            lenient=options.longest is None,
+            exclude_tools=options.exclude_tool_messages,
+        )
 
-    def _quotes(self) -> list[Quote]:
-        if not self._parts.past.found:
-            return []
-        first = self._parts.running[0] if self._parts.running else None
+    def _quotes(self) -> Quotes:
         place = Place("", ids.WAITING_SEQ, 0.0)
-        if first is not None:
-            place = Place(first.thread, ids.first_seq(first.turn or 0), first.created_at)
+        if self._parts.running:
+            prompt = self._parts.running[0]
+            place = Place(prompt.thread, ids.first_seq(prompt.turn or 0), prompt.created_at)
         quotes = Quotes(place, self._count, self._longest)
-        quotes.read(self._parts.past.found)
-        self._dropped += quotes.dropped
-        return quotes.quotes
+        quotes.read(self._past.found)
+        return quotes
+
+    def _is_in(self, fit: Fit, quote: Quote) -> bool:
+        thread, turn = quote.key
+        return bool(self._parts.running) and thread == self._parts.running[0].thread and turn in fit.keys
 
     def _chosen(self, quotes: Sequence[Quote], share: int) -> list[Quote]:
         """By rank, as many as there is room for."""
         chosen: list[Quote] = []
-        left = share - self._count(HEADING) - 1
         for quote in quotes:
-            if quote.tokens <= left:
+            if _cost([*chosen, quote], self._count) <= share:
                 chosen.append(quote)
-                left -= quote.tokens
         return chosen
 
-    def _recent(
-        self, turns: Sequence[Sequence[Message]], left: int
-    ) -> tuple[list[tuple[Sequence[Message], Lines]], list[str]]:
-        """The newest turns that fit, newest first, and why the others do not. Of a last one that is too long, the ends."""
-        room, shown = self._options.recent_messages, list[tuple[Sequence[Message], Lines]]()
-        if not room:
-            return shown, []
-        for place, turn in enumerate(reversed(turns)):
-            lines = self._lines(turn)
-            cost = total_tokens((chat for _, chat in lines), self._count)
-            if len(turn) <= room and cost <= left:
-                shown.append((turn, lines))
-                room, left = room - len(turn), left - cost
-                continue
-            reason = "budget" if cost > left else "window"
-            if place == 0 and (ends := self._ends(turn, left)):
-                self._record.abridged = [turn[0].id]
-                return [(turn, ends)], [reason] * (len(turns) - 1)
-            return shown, [reason] * (len(turns) - place)
-        return shown, []
 
-    def _lines(self, turn: Sequence[Message]) -> Lines:
-        rows = without_tools(turn) if self._options.exclude_tool_messages else turn
-        by_chat = [(row, self._shortened(row, chat_of(row))) for row in rows]
-        by_chat = [(row, chat) for row, chat in by_chat if says_something(chat)]
-        closed = close_calls(chat for _, chat in by_chat)
-        return _with_rows(closed, by_chat)
-
-    def _shortened(self, row: Message, chat: ChatMessage) -> ChatMessage:
-        shown = shorten(chat.text, self._longest, self._count, f"message {row.id}")
-        return chat if shown == chat.text else with_text(chat, shown)
-
-    def _ends(self, turn: Sequence[Message], left: int) -> Lines:
-        lines = abridged(turn)
-        longest = min(self._longest, left // (2 * len(lines)))
-        if longest < LEAST_LONGEST // 4:
-            return []
-        shown = [(row, with_text(c, shorten(c.text, longest, self._count, f"message {row.id}"))) for row, c in lines]
-        return shown if total_tokens((chat for _, chat in shown), self._count) <= left else []
-
-    def _note(self, lines: Lines) -> None:
-        """Which of the messages that are shown lack their middle."""
-        cut = [row.id for row, chat in lines if len(chat.text) < len(row.text)]
-        self._record.shortened = [*cut, *self._record.shortened]
+def _cost(quotes: Sequence[Quote], count: Count) -> int:
+    """At least the tokens of their block."""
+    return count(HEADING) + 1 + sum(quote.tokens for quote in quotes) if quotes else 0
 
 
-def _with_rows(closed: Sequence[ChatMessage], lines: Lines) -> Lines:
-    """Each message with its row; a result that was made up, with the row of its call."""
-    rows = {id(chat): row for row, chat in lines}
-    shown: Lines = []
-    for chat in closed:
-        shown.append((rows.get(id(chat)) or shown[-1][0], chat))
-    return shown
+def _ids(lines: Lines) -> list[str]:
+    """Of the rows that are shown; a result that was made up has none."""
+    return list(dict.fromkeys(row.id for row, _ in lines))
 
 
 def _texts(instructions: str | Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ from domain.errors import ContextTooLongError
 from domain.hooks import ContextParts
 from domain.messages import ToolCall
 from domain.prompts import Prompt, PromptOptions
-from tests.activities.fakes import FakeModel, Steps, completion, failure
+from tests.activities.fakes import FakeModel, Steps, completion, failure, run
 from tests.system import WatchedStore
 
 
@@ -85,8 +85,6 @@ async def test_a_call_that_was_too_long_says_how_often_the_budget_was_halved(ste
     steps.agents = [Agent("a")]
     model = FakeModel([ContextTooLongError("too long")], [ContextTooLongError("too long")], [completion()])
     request = steps.request(agent="a")
-    from tests.activities.fakes import run
-
     await run(1, steps.call(model), request)
     record = await record_of(steps)
     assert (record.halved, record.budget, record.overflowed) == (2, 2_000, True)
