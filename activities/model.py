@@ -19,6 +19,7 @@ from activities.backlog import Backlog
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
+from activities.past import PastReader
 from activities.ports import Catalog, ChatModel, EventLog, Store, ToolServers
 from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
@@ -27,7 +28,6 @@ from activities.step import Step
 from activities.stopping import STOPPED, last_answer, stops
 from activities.streaming import AnswerStream
 from domain import ids
-from domain.context import Past
 from domain.errors import ModelRefusedError, NotVisibleYetError, OutputInvalidError, SupersededError
 from domain.messages import Message, preview
 from domain.model import Completion
@@ -60,6 +60,7 @@ class ModelActivities:
         self._events = events
         self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
         self._backlog = Backlog(store, clock)
+        self._past = PastReader(self._backlog)
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
@@ -179,7 +180,7 @@ class ModelActivities:
     async def _ask(self, step: Step) -> Answer:
         """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
         try:
-            return await self._answering.ask(step, Past(await self._backlog.before(step)))
+            return await self._answering.ask(step, await self._past.of(step))
         except OutputInvalidError as error:
             if step.failed is not None:
                 said = (

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from typing import Any, Protocol
 
 from domain.agent import Agent
+from domain.context_record import ContextView
 from domain.events import Event, EventKind
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.mcp import McpServer, ServerResult, ServerTool
@@ -141,6 +142,16 @@ class Lexicon(Protocol):
     def document(self, text: str) -> Sparse: ...
 
     def query(self, text: str) -> Sparse: ...
+
+
+class ContextLook(Protocol):
+    """Contexts of model calls that are not made."""
+
+    async def look(self, thread: str, text: str, agent: str | None = None) -> ContextView:
+        """What the model would be shown if the text were said on the thread now.
+
+        Raises: UnknownThreadError, UnknownAgentError, HookError.
+        """
 
 
 class EventLog(Protocol):

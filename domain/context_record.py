@@ -7,6 +7,8 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from domain.messages import ToolCall
+
 MOST_IDS = 200  # of a record, for it is stored with every answer
 
 # Why something is not shown: `budget` and `window` count turns (too many tokens, too many messages or cut off at the
@@ -67,6 +69,27 @@ class ContextRecord(BaseModel):
                 kept[name] = kept_ids
                 kept["more_ids"] = kept.get("more_ids", 0) + len(ids) - len(kept_ids)
         return kept
+
+
+class ShownMessage(BaseModel):
+    """A message as a model is shown it."""
+
+    role: str
+    text: str = ""
+    tool_calls: list[ToolCall] = Field(default_factory=list)
+    call_id: str | None = None
+    name: str | None = None
+    images: list[str] = Field(default_factory=list)  # their addresses
+
+
+class ContextView(BaseModel):
+    """What a model was shown for an answer, the `message`; or, with `messages`, what it would be shown."""
+
+    thread: str
+    message: str | None = None
+    agent: str = ""
+    record: ContextRecord
+    messages: list[ShownMessage] = Field(default_factory=list)
 
 
 def count_by_reason(reasons: Iterable[str]) -> dict[str, int]:

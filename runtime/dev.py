@@ -108,7 +108,9 @@ async def _run(options: Options, settings: Settings) -> None:
         reader = ThreadReader(store, ports.events)
         door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
         stack.push_async_callback(door.close)
-        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs, [door.route])
+        app = make_app(
+            store, threads, _health(client, worker, registry), VERSION, blobs, [door.route], wiring.make_looks(ports)
+        )
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:

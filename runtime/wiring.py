@@ -27,6 +27,7 @@ from temporalio.worker import (
 from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
+from activities.looking import ContextLooks
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
 from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, ToolServers, Webhooks
@@ -148,6 +149,11 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         operating.note_operator,
         operating.save_said,
     ]
+
+
+def make_looks(ports: Ports) -> ContextLooks:
+    """Contexts to be looked at, as the worker's model calls have them."""
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens)
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
