@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 
 import structlog
 
-from activities.calling import model_request
+from activities.calling import Estimates, model_request
 from activities.forms import REMEMBERED, Forms
 from activities.outputs import Value, correction, read_output, refuse_unusable
+from activities.ports import TokenCounter
 from activities.step import Step
 from activities.streaming import AnswerStream
 from domain.chat import ChatMessage, without_images
@@ -44,9 +45,10 @@ class Answer:
 class Answering:
     """Answers of steps, over the stream of model calls it is given."""
 
-    def __init__(self, answers: AnswerStream, budget_tokens: int) -> None:
+    def __init__(self, answers: AnswerStream, budget_tokens: int, tokens: TokenCounter | None = None) -> None:
         self._answers = answers
         self._budget = budget_tokens
+        self._tokens = tokens or Estimates()
         self._forms = Forms()
         self._without_thoughts: set[tuple[str | None, ...]] = set()  # models that do not take back what was thought
 
@@ -70,7 +72,7 @@ class Answering:
         budget, halved = self._budget, 0
         step.thoughts = step.agent.models not in self._without_thoughts
         while True:
-            call = await model_request(step, past, budget, self._forms)
+            call = await model_request(step, past, budget, self._forms, self._tokens)
             assert step.context is not None
             step.context.halved = halved
             try:

@@ -11,6 +11,7 @@ from activities.forms import Forms
 from activities.handling import handled
 from activities.hooks import call_hook, hook_error
 from activities.outputs import instruction
+from activities.ports import TokenCounter
 from activities.results import with_reader
 from activities.step import Step
 from domain.agent import CHOICES, Agent, Tool
@@ -20,17 +21,22 @@ from domain.context import Context, Options, Parts, Past, build_context
 from domain.errors import InputRefusedError
 from domain.hooks import StepChanges, StepInfo
 from domain.model import ModelRequest
-from domain.tokens import Count, text_tokens
+from domain.tokens import ESTIMATE, Counter
 
 HOOK = "prepare_step"
 
 
-async def model_request(
-    step: Step, past: Past, budget_tokens: int, forms: Forms, count: Count = text_tokens
-) -> ModelRequest:
+class Estimates:
+    """A TokenCounter that knows no model."""
+
+    def counter(self, model: str | None) -> Counter:  # noqa: ARG002 - the port's
+        return ESTIMATE
+
+
+async def model_request(step: Step, past: Past, budget_tokens: int, forms: Forms, tokens: TokenCounter) -> ModelRequest:
     """What the model is asked, within the budget; what it is shown is then recorded in the step. Raises: HookError."""
     agent, choice = with_reader(step.agent, [*past.history, *step.running]), _choice(step)
-    context = await handled(step, _context(step, agent, past, budget_tokens, forms, count))
+    context = await handled(step, _context(step, agent, past, budget_tokens, forms, tokens))
     spoken = context.spoken
     step.info = _info(step, spoken)
     messages = context.messages
@@ -52,9 +58,9 @@ async def model_request(
     )
 
 
-def _context(step: Step, agent: Agent, past: Past, budget_tokens: int, forms: Forms, count: Count) -> Context:
-    schemas = _schemas(agent)
-    tools = count(json.dumps(schemas)) if schemas else 0
+def _context(step: Step, agent: Agent, past: Past, budget_tokens: int, forms: Forms, tokens: TokenCounter) -> Context:
+    schemas, counter = _schemas(agent), tokens.counter(agent.models[0])
+    tools = counter.count(json.dumps(schemas)) if schemas else 0
     options = Options(
         recent_messages=agent.recent_messages,
         recalled_share=agent.recalled_share,
@@ -63,7 +69,8 @@ def _context(step: Step, agent: Agent, past: Past, budget_tokens: int, forms: Fo
         thoughts=step.thoughts,
     )
     parts = Parts(_instructions(step, agent, forms), step.running, past, step.prompt_text)
-    context = build_context(parts, budget_tokens - tools, options, count)
+    context = build_context(parts, budget_tokens - tools, options, counter.count)
+    context.record.counted_by = counter.name
     context.record.budget = budget_tokens
     context.record.tokens["tools"] = tools
     return context

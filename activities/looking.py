@@ -6,11 +6,11 @@ import time
 from collections.abc import Callable
 
 from activities.backlog import Backlog
-from activities.calling import model_request
+from activities.calling import Estimates, model_request
 from activities.forms import Forms
 from activities.lease import Lease
 from activities.past import PastReader
-from activities.ports import Catalog, Store
+from activities.ports import Catalog, Store, TokenCounter
 from activities.rows import asker_of, prompt_row
 from activities.step import Step
 from domain import ids
@@ -28,11 +28,18 @@ class ContextLooks:
     """Contexts over the same ports as model calls are made of; nothing is written, and no model is asked."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, budget_tokens: int, *, clock: Callable[[], float] = time.time
+        self,
+        store: Store,
+        catalog: Catalog,
+        budget_tokens: int,
+        tokens: TokenCounter | None = None,
+        *,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._catalog = catalog
         self._budget = budget_tokens
+        self._tokens = tokens or Estimates()
         self._clock = clock
         self._forms = Forms()
 
@@ -58,7 +65,7 @@ class ContextLooks:
         row = prompt_row(thread, Prompt(id=ANY_ID, content=text), record, now).model_copy(update=place)
         step.see([row], now, now)
         past = await PastReader(Backlog(self._store, self._clock)).of(step)
-        asked = await model_request(step, past, self._budget, self._forms)
+        asked = await model_request(step, past, self._budget, self._forms, self._tokens)
         assert step.context is not None
         return ContextView(
             thread=thread, agent=step.agent.name, record=step.context, messages=[_shown(m) for m in asked.messages]

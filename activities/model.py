@@ -20,7 +20,7 @@ from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.past import PastReader
-from activities.ports import Catalog, ChatModel, EventLog, Store, ToolServers
+from activities.ports import Catalog, ChatModel, EventLog, Store, TokenCounter, ToolServers
 from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.servers import NoServers, ServedTools
@@ -52,13 +52,14 @@ class ModelActivities:
         catalog: Catalog,
         *,
         budget_tokens: int,
+        tokens: TokenCounter | None = None,
         servers: ToolServers | None = None,
         queues: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._events = events
-        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
+        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens, tokens)
         self._backlog = Backlog(store, clock)
         self._past = PastReader(self._backlog)
         self._gates = Gatekeeper(store, events, clock)

@@ -14,6 +14,7 @@ from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
 from domain.prompts import Prompt, ThreadStart
 from domain.recall import Indexed, Scope
+from domain.tokens import Counter
 from domain.tooling import Asker
 from domain.vectors import Embedded, Sparse, Vector
 from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
@@ -152,6 +153,13 @@ class ContextLook(Protocol):
 
         Raises: UnknownThreadError, UnknownAgentError, HookError.
         """
+
+
+class TokenCounter(Protocol):
+    """How many tokens texts take."""
+
+    def counter(self, model: str | None) -> Counter:
+        """For a model by its name, as near as is known; None is the model of the settings."""
 
 
 class EventLog(Protocol):

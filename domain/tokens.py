@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import string
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 from domain.chat import ChatMessage
 
@@ -17,12 +18,23 @@ _BEYOND_ASCII = bytes(range(128, 256))
 Count = Callable[[str], int]  # the tokens of a text
 
 
+@dataclass(frozen=True)
+class Counter:
+    """A way of counting, by its name."""
+
+    name: str
+    count: Count
+
+
 def text_tokens(text: str) -> int:
     """An estimate, above rather than below what models take."""
     raw = text.encode("utf-8", "replace")
     letters, others = len(raw) - len(raw.translate(None, _LETTERS)), len(raw) - len(raw.translate(None, _BEYOND_ASCII))
     marks = len(raw) - letters - others
     return int(letters / LETTERS_PER_TOKEN + marks + others / OTHER_BYTES_PER_TOKEN)
+
+
+ESTIMATE = Counter("estimate", text_tokens)
 
 
 def message_tokens(message: ChatMessage, count: Count = text_tokens) -> int:

@@ -102,7 +102,10 @@ async def _run(options: Options, settings: Settings) -> None:
         webhooks = await stack.enter_async_context(wiring.open_webhooks(settings))
         blobs = wiring.open_blobs(settings)
         servers = await stack.enter_async_context(wiring.open_servers(settings))
-        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
+        tokens = wiring.open_tokens(choice)
+        ports = wiring.Ports(
+            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens
+        )
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
         reader = ThreadReader(store, ports.events)

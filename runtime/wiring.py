@@ -24,13 +24,14 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
+from activities.calling import Estimates
 from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.looking import ContextLooks
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, ToolServers, Webhooks
+from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, TokenCounter, ToolServers, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
@@ -42,6 +43,7 @@ from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
+from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
 from client.threads import Threads
@@ -81,6 +83,7 @@ class Ports:
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
+    tokens: TokenCounter = field(default_factory=Estimates)
 
 
 def make_worker(
@@ -125,6 +128,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.model,
         ports.catalog,
         budget_tokens=ports.context_tokens,
+        tokens=ports.tokens,
         servers=ports.servers,
         queues=queues,
     )
@@ -153,7 +157,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
 
 def make_looks(ports: Ports) -> ContextLooks:
     """Contexts to be looked at, as the worker's model calls have them."""
-    return ContextLooks(ports.store, ports.catalog, ports.context_tokens)
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens)
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
@@ -181,6 +185,11 @@ def open_catalog(settings: Settings, agent: str | None = None) -> LiveCatalog:
 
 def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
+
+
+def open_tokens(choice: ModelChoice) -> TokenCounter:
+    """As OpenAI's models count where one is asked, or may be; everything else is estimated."""
+    return OpenAITokens(choice.name) if choice.kind in ("openai", "compatible", "provider") else Estimates()
 
 
 def version(settings: Settings) -> dict[str, Any]:
@@ -214,7 +223,8 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         webhooks = await stack.enter_async_context(open_webhooks(settings))
         blobs = open_blobs(settings)
         servers = await stack.enter_async_context(open_servers(settings))
-        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
+        tokens = open_tokens(choice)
+        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens)
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker
