@@ -14,7 +14,7 @@ LONGEST_NAME = 100  # characters of a name that is indexed
 
 
 def indexed_text(row: Message) -> str:
-    """ "Caroline: I went hiking yesterday (8 May 2023)"; empty if there is nothing to be found."""
+    """`Caroline: I went hiking yesterday (8 May 2023)`; empty if there is nothing to be found."""
     text = row.text.strip()
     if not text:
         return ""
@@ -29,7 +29,7 @@ def speaker_of(row: Message) -> str:
 
 
 def spoken_date(at: float) -> str:
-    """ "8 May 2023", of seconds since 1970, as one would say it."""
+    """`8 May 2023`, of seconds since 1970, as one would say it."""
     day = datetime.fromtimestamp(at, UTC)
     return f"{day.day} {day:%B %Y}"
 

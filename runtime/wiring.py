@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion, WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -24,17 +24,32 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
+from activities.calling import Estimates
 from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
+from activities.keeping import KeepingActivities
+from activities.looking import ContextLooks
+from activities.memory import Memory
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, Embedder, EventLog, Lexicon, Store, ToolServers, Webhooks
+from activities.ports import (
+    Blobs,
+    Catalog,
+    ChatModel,
+    Embedder,
+    EventLog,
+    Lexicon,
+    Store,
+    TokenCounter,
+    ToolServers,
+    Webhooks,
+)
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
-from adapters import embedders
+from adapters import embedders, qdrant_points
 from adapters.blobs import FolderBlobs
 from adapters.embedders import Endpoint, OpenEmbedder
 from adapters.lexicon import WordLexicon
@@ -43,10 +58,14 @@ from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
+from adapters.qdrant_index import QdrantIndex
+from adapters.qdrant_store import QdrantStore
 from adapters.streams_memory import MemoryEvents
+from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
 from client.threads import Threads
+from domain import keeping
 from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import leash, temporal
@@ -55,6 +74,7 @@ from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
 from runtime.settings import Settings, variable, webhook_key
 from workflows import attributes
+from workflows.memory import KeepMemory
 from workflows.thread import AgentThread
 
 # An interrupt or a lost lease is heard within this time; a shorter one halves the throughput of the server.
@@ -84,6 +104,8 @@ class Ports:
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
+    tokens: TokenCounter = field(default_factory=Estimates)
+    memory: Memory | None = None  # without: nothing is recalled
 
 
 def make_worker(
@@ -105,7 +127,7 @@ def make_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[AgentThread],
+        workflows=[AgentThread, KeepMemory],
         activities=_activities(client, task_queue, ports, max_activities, queues=queues),
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -128,6 +150,8 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.model,
         ports.catalog,
         budget_tokens=ports.context_tokens,
+        tokens=ports.tokens,
+        memory=ports.memory,
         servers=ports.servers,
         queues=queues,
     )
@@ -151,7 +175,13 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         delivery.notify,
         operating.note_operator,
         operating.save_said,
+        KeepingActivities(ports.memory.chores if ports.memory else []).keep_memory,
     ]
+
+
+def make_looks(ports: Ports) -> ContextLooks:
+    """Contexts to be looked at, as the worker's model calls have them."""
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory)
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
@@ -229,12 +259,42 @@ async def embedder_of(settings: Settings, vector_name: str) -> AsyncIterator[Emb
             await embedder.close()
 
 
+@asynccontextmanager
+async def open_memory(settings: Settings, store: QdrantStore, *, demo: bool = False) -> AsyncIterator[Memory]:
+    """Memory over the store, while entered. Raises: SetupError if the embedding model cannot be used as it is written."""
+    index = QdrantIndex(store.collection(qdrant_points.MESSAGES), store.collection(qdrant_points.RECORDS))
+    async with AsyncExitStack() as stack:
+        embedder = await stack.enter_async_context(open_embedder(settings, demo=demo))
+        state, older = await index.state(), {}
+        active = state.active if state else None
+        if active is not None and (embedder is None or embedder.name != active):
+            found = await stack.enter_async_context(embedder_of(settings, active))
+            older = {active: found} if found else {}
+        yield Memory(index, open_lexicon(settings), embedder, older)
+
+
+async def keep_memory(client: Client, task_queue: str) -> None:
+    """See that the background work of memory goes on, here or on another worker."""
+    await client.start_workflow(
+        KeepMemory.run,
+        id=keeping.workflow_id(task_queue),
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary="Memory: embeddings, facts, summaries, documents",
+    )
+
+
 def open_lexicon(settings: Settings) -> Lexicon:
     return WordLexicon(settings.language)
 
 
 def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
+
+
+def open_tokens(choice: ModelChoice) -> TokenCounter:
+    """As OpenAI's models count where one is asked, or may be; everything else is estimated."""
+    return OpenAITokens(choice.name) if choice.kind in ("openai", "compatible", "provider") else Estimates()
 
 
 def version(settings: Settings) -> dict[str, Any]:
@@ -268,14 +328,19 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         webhooks = await stack.enter_async_context(open_webhooks(settings))
         blobs = open_blobs(settings)
         servers = await stack.enter_async_context(open_servers(settings))
-        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
+        tokens = open_tokens(choice)
+        memory = await stack.enter_async_context(open_memory(settings, store))
+        ports = Ports(
+            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
+        )
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
+        await keep_memory(client, settings.task_queue)
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings) -> AsyncIterator[QdrantStore]:
     """The store while entered: a Qdrant server's if there is one, else the embedded one, which belongs to this process.
 
     Raises: StoreBusyError if another process has the embedded one; StoreError, SetupError with the remedy.
@@ -292,7 +357,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def _open_server(settings: Settings, url: str) -> AsyncIterator[Store]:
+async def _open_server(settings: Settings, url: str) -> AsyncIterator[QdrantStore]:
     from adapters.qdrant_server import ServerStore  # a second of imports, for those who have a server
 
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
