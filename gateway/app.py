@@ -12,11 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from activities.ports import Blobs, ContextLook, Store
+from activities.ports import Blobs, ContextLook, MessageIndex, Recalls, Store
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from gateway.calls import calls_of
 from gateway.contexts import contexts_of
+from gateway.memory import memory_of
 from gateway.threads import threads_of
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -27,6 +28,8 @@ ROUTES = (
     "/api/threads/{thread}/messages/{message_id}/result",
     "/api/threads/{thread}/context",
     "/api/messages/{message_id}/context",
+    "/api/memory",
+    "/api/memory/search",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
     "/mcp",
@@ -42,6 +45,8 @@ def make_app(
     blobs: Blobs | None = None,
     doors: Sequence[BaseRoute] = (),
     contexts: ContextLook | None = None,
+    recalls: Recalls | None = None,
+    index: MessageIndex | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
 
@@ -63,6 +68,7 @@ def make_app(
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
     app.include_router(contexts_of(store, contexts))
+    app.include_router(memory_of(recalls, index))
     return app
 
 

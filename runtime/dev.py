@@ -114,7 +114,15 @@ async def _run(options: Options, settings: Settings) -> None:
         door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
         stack.push_async_callback(door.close)
         app = make_app(
-            store, threads, _health(client, worker, registry), VERSION, blobs, [door.route], wiring.make_looks(ports)
+            store,
+            threads,
+            _health(client, worker, registry),
+            VERSION,
+            blobs,
+            [door.route],
+            wiring.make_looks(ports),
+            memory.recaller,
+            memory.index,
         )
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))

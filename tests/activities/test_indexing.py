@@ -186,7 +186,8 @@ async def test_with_another_model_the_old_vectors_are_searched_until_all_have_ne
     assert await chore.work() > 0
     assert (await memory.recaller.recall(RecallQuery(text="message 7", scope=ADA))).model == "old_26"
     state = await memory.index.state()
-    assert state is not None and (state.filling, 0 < state.filled < 300) == ("new_26", True)
+    assert state is not None
+    assert (state.filling, 0 < state.filled < 300) == ("new_26", True)
     await work_off(memory)
     assert (await memory.recaller.recall(RecallQuery(text="message 7", scope=ADA))).model == "new_26"
     assert await vectors_of(store, rows[0].id, "old_26", "new_26") == {"new_26"}
