@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
@@ -61,6 +61,11 @@ class Settings(BaseSettings):
     qdrant_url: str | None = None
     qdrant_api_key: SecretStr | None = None
     qdrant_timeout_s: float = Field(10.0, gt=0, le=300)
+    qdrant_shard_number: int | None = Field(None, ge=1, le=1000)
+    qdrant_replication_factor: int | None = Field(None, ge=1, le=100)
+    qdrant_write_consistency_factor: int | None = Field(None, ge=1, le=100)
+    qdrant_quantization: Literal["none", "scalar", "binary", "product"] = "none"
+    qdrant_on_disk: bool = False
 
     # Replies to web addresses
     webhook_secret: SecretStr | None = None
@@ -80,6 +85,15 @@ class Settings(BaseSettings):
     def _both_or_none(self) -> Self:
         if (self.deployment_name is None) != (self.build_id is None):
             raise ValueError("EVERTHREAD_DEPLOYMENT_NAME and EVERTHREAD_BUILD_ID go together: set both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _as_many_replicas(self) -> Self:
+        if (self.qdrant_write_consistency_factor or 0) > (self.qdrant_replication_factor or 1):
+            raise ValueError(
+                f"EVERTHREAD_QDRANT_WRITE_CONSISTENCY_FACTOR is {self.qdrant_write_consistency_factor}, more than "
+                "there are replicas: raise EVERTHREAD_QDRANT_REPLICATION_FACTOR, or lower it"
+            )
         return self
 
     @model_validator(mode="after")
