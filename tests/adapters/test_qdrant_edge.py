@@ -16,6 +16,7 @@ from adapters.qdrant_edge import EdgeStore
 from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
+from tests.adapters.collection_contract import CollectionContract
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
 from tests.programs import ROOT, environment
 
@@ -30,6 +31,10 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EdgeS
 
 
 class TestEdgeStore(StoreContract):
+    """On disk, in this process."""
+
+
+class TestEdgeCollections(CollectionContract):
     """On disk, in this process."""
 
 
