@@ -26,12 +26,14 @@ from temporalio.worker import (
 
 from activities.calling import Estimates
 from activities.closing import ClosingActivities
+from activities.compaction import Compaction
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
+from activities.keeping import Chore
 from activities.looking import ContextLooks
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, TokenCounter, ToolServers, Webhooks
+from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, Summaries, TokenCounter, ToolServers, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
@@ -42,6 +44,9 @@ from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
+from adapters.qdrant_points import MESSAGES, RECORDS
+from adapters.qdrant_store import QdrantStore
+from adapters.qdrant_summaries import QdrantSummaries
 from adapters.streams_memory import MemoryEvents
 from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
@@ -84,6 +89,7 @@ class Ports:
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
     tokens: TokenCounter = field(default_factory=Estimates)
+    summaries: Summaries | None = None  # without: older turns that do not fit are just not shown
 
 
 def make_worker(
@@ -129,6 +135,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.catalog,
         budget_tokens=ports.context_tokens,
         tokens=ports.tokens,
+        summaries=ports.summaries,
         servers=ports.servers,
         queues=queues,
     )
@@ -157,7 +164,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
 
 def make_looks(ports: Ports) -> ContextLooks:
     """Contexts to be looked at, as the worker's model calls have them."""
-    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens)
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.summaries)
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
@@ -185,6 +192,20 @@ def open_catalog(settings: Settings, agent: str | None = None) -> LiveCatalog:
 
 def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
+
+
+def summaries_of(store: QdrantStore) -> Summaries:
+    return QdrantSummaries(store.collection(MESSAGES), store.collection(RECORDS))
+
+
+def make_chores(ports: Ports) -> list[Chore]:
+    """What is to be done about memory in the background."""
+    if ports.summaries is None:
+        return []
+    compaction = Compaction(
+        ports.summaries, ports.model, ports.catalog, budget_tokens=ports.context_tokens, tokens=ports.tokens
+    )
+    return [compaction]
 
 
 def open_tokens(choice: ModelChoice) -> TokenCounter:
@@ -225,13 +246,14 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         servers = await stack.enter_async_context(open_servers(settings))
         tokens = open_tokens(choice)
         ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens)
+        ports = replace(ports, summaries=summaries_of(store))
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings) -> AsyncIterator[QdrantStore]:
     """The store while entered: a Qdrant server's if there is one, else the embedded one, which belongs to this process.
 
     Raises: StoreBusyError if another process has the embedded one; StoreError, SetupError with the remedy.
@@ -248,7 +270,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def _open_server(settings: Settings, url: str) -> AsyncIterator[Store]:
+async def _open_server(settings: Settings, url: str) -> AsyncIterator[QdrantStore]:
     from adapters.qdrant_server import ServerStore  # a second of imports, for those who have a server
 
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
