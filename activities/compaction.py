@@ -25,6 +25,7 @@ from domain.errors import (
     FormatRefusedError,
     HookError,
     ModelRefusedError,
+    ModelUnavailableError,
     OutputInvalidError,
     UnknownAgentError,
 )
@@ -72,11 +73,20 @@ class Compaction:
         return await self._summaries.count_due()
 
     async def work(self) -> int:
-        """One step for each of some threads that are due. Raises: UnavailableError, ModelUnavailableError."""
-        records = await self._summaries.due(AT_ONCE)
-        for record in records:
-            await self._step(record)
-        return len(records)
+        """One step for each of some threads that are due; one whose model is away holds up no other.
+
+        Raises: UnavailableError, ModelUnavailableError if none of them could be gone on with.
+        """
+        done, away = 0, list[ModelUnavailableError]()
+        for record in await self._summaries.due(AT_ONCE):
+            try:
+                await self._step(record)
+                done += 1
+            except ModelUnavailableError as error:
+                away.append(error)
+        if away and not done:
+            raise away[0]
+        return done
 
     async def _step(self, record: ThreadRecord) -> None:
         """Summarise the next turns of a thread, or note that there are none left."""
