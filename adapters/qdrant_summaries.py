@@ -46,10 +46,10 @@ class QdrantSummaries:
         where = Where(
             equal={"thread": thread},
             unequal={"status": ["pending", "refused"]},
-            at_least={"seq": float(ids.first_seq(first))},
             below={"seq": float(ids.first_seq(last + 1))},
         )
-        rows = await self._messages.scroll(where, "seq", limit, newest_first=False, fields="context")
+        start = float(ids.first_seq(first))
+        rows = await self._messages.scroll(where, "seq", limit, newest_first=False, start=start, fields="context")
         return [points.message_of(payload) for _, payload in rows]
 
     async def forget(self, thread: str) -> None:
