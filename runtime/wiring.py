@@ -210,7 +210,11 @@ def make_chores(ports: Ports) -> list[Chore]:
 
 def open_tokens(choice: ModelChoice) -> TokenCounter:
     """As OpenAI's models count where one is asked, or may be; everything else is estimated."""
-    return OpenAITokens(choice.name) if choice.kind in ("openai", "compatible", "provider") else Estimates()
+    if choice.kind not in ("openai", "compatible", "provider"):
+        return Estimates()
+    tokens = OpenAITokens(choice.name)
+    tokens.counter(None)  # to read its table takes a fifth of a second, which is not to be a turn's
+    return tokens
 
 
 def version(settings: Settings) -> dict[str, Any]:
