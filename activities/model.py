@@ -20,8 +20,8 @@ from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.memory import Memory
-from activities.past import PastReader
-from activities.ports import Catalog, ChatModel, EventLog, Store, TokenCounter, ToolServers
+from activities.past import PastReader, outgrown
+from activities.ports import Catalog, ChatModel, EventLog, Store, Summaries, TokenCounter, ToolServers
 from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.servers import NoServers, ServedTools
@@ -54,6 +54,7 @@ class ModelActivities:
         *,
         budget_tokens: int,
         tokens: TokenCounter | None = None,
+        summaries: Summaries | None = None,
         servers: ToolServers | None = None,
         memory: Memory | None = None,
         queues: bool = True,
@@ -63,7 +64,7 @@ class ModelActivities:
         self._events = events
         self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens, tokens)
         self._backlog = Backlog(store, clock)
-        self._past = PastReader(self._backlog, memory)
+        self._past = PastReader(self._backlog, memory, summaries)
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
@@ -257,7 +258,7 @@ class ModelActivities:
         row = held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step.attempt)
         asked = preview(row.text, 80)
         await self._store.end_turn(
-            request.thread, request.turn, {"updated_at": now, "preview": asked, "status": "active"}
+            request.thread, request.turn, {"updated_at": now, "preview": asked, "status": "active"} | outgrown(step)
         )
         data: dict[str, Any] = {"prompt_id": request.prompt_id, "status": "answered", "message_id": result.message_id}
         await self._publish(step, "turn.finished", **data)

@@ -14,6 +14,7 @@ from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
 from domain.prompts import Prompt, ThreadStart
 from domain.recall import Found, Indexed, IndexState, Recalled, RecallQuery, Scope
+from domain.summaries import ThreadSummary
 from domain.tokens import Counter
 from domain.tooling import Asker
 from domain.vectors import Embedded, Sparse, Vector
@@ -193,6 +194,29 @@ class ContextLook(Protocol):
 
         Raises: UnknownThreadError, UnknownAgentError, HookError.
         """
+
+
+class Summaries(Protocol):
+    """Summaries of threads, and the turns that they are made of."""
+
+    async def due(self, limit: int) -> list[ThreadRecord]:
+        """Threads whose older turns are to be summarised, those that wait longest first."""
+
+    async def count_due(self) -> int: ...
+
+    async def get(self, thread: str) -> ThreadSummary | None: ...
+
+    async def put(self, summary: ThreadSummary, after: int) -> ThreadSummary:
+        """Save it if the one that is there is of the turns up to `after`, 0 if there is none; return what is there now."""
+
+    async def settle(self, record: ThreadRecord, through_turn: int) -> None:
+        """The thread's summary is of the turns up to this one; it is not due any longer, unless it became so meanwhile."""
+
+    async def turns(self, thread: str, first: int, last: int, limit: int) -> list[Message]:
+        """The ended rows of some turns, in order, with what a context is made of."""
+
+    async def forget(self, thread: str) -> None:
+        """Delete the summary."""
 
 
 class TokenCounter(Protocol):

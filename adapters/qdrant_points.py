@@ -90,6 +90,8 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "epoch": "integer",
         "turns": "integer",
         "rank": "integer",
+        "compaction": "keyword",
+        "compact_through": "integer",
         "updated_at": "float",
     },
 }
@@ -154,6 +156,10 @@ def thread_of(stored: dict[str, Any]) -> ThreadRecord:
 
 def checkpoint_point_id(thread: str) -> str:
     return ids.record_id("checkpoint", thread)
+
+
+def summary_point_id(thread: str) -> str:
+    return ids.record_id("summary", thread)
 
 
 def checkpoint_payload(thread: str, epoch: int, turn: int, state: dict[str, Any]) -> dict[str, Any]:

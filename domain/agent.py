@@ -135,6 +135,8 @@ class Agent:
     recall: Recall | None = field(default_factory=Recall)
     recalled_share: float = 0.25  # of the context, for what a search finds of earlier times
     context_handler: ContextHandler | None = None
+    compaction: bool = True  # older turns that do not fit any longer are summarised in the background
+    compaction_model: str | None = None  # that does so; None: the agent's
     options: dict[str, Any] = field(default_factory=dict)
     provider_tools: Sequence[dict[str, Any]] = ()
     tool_choice: str = "auto"

@@ -10,6 +10,7 @@ from domain.chat import ChatMessage, chat_of, system_messages, with_text
 from domain.context_record import ContextRecord, count_by_reason
 from domain.messages import Message
 from domain.quoting import HEADING, Found, Place, Quote, Quotes, block, in_order
+from domain.shortening import shorten
 from domain.tokens import Count, text_tokens, total_tokens
 from domain.turns import whole_turns
 from domain.window import Fit, Lines, Window, closed, shortened, tokens_of
@@ -132,7 +133,7 @@ class _Building:
 
     def build(self) -> Context:
         memory = [f"# {section.name}\n{section.text.strip()}" for section in self._memory]
-        summary = [f"{SUMMARY_HEADING}\n{self._summary.text.strip()}"] if self._summary else []
+        summary = [self._told(self._summary)] if self._summary else []
         system = total_tokens(_system(self._parts.instructions, [*memory, *summary]), self._count)
         running = self._running(system)
         prompt = running[:1] if running and running[0][0].role == "user" else []
@@ -165,6 +166,7 @@ class _Building:
             recent=_ids(recent.lines),
             recalled=[quote.note for quote in in_order(quotes)],
             memory=[section.name for section in self._memory],
+            turns=[min(numbers), max(numbers)] if (numbers := [key for key in recent.keys if key is not None]) else [],
             running=_ids(running),
             shortened=list(dict.fromkeys(cut)),
             abridged=[recent.abridged] if recent.abridged else [],
@@ -173,6 +175,10 @@ class _Building:
             search=self._past.search,
             model=self._past.model,
         )
+
+    def _told(self, summary: Summary) -> str:
+        text = shorten(summary.text.strip(), self._longest, self._count, "in the store")
+        return f"{SUMMARY_HEADING}\n{text}"
 
     def _usable(self, summary: Summary | None) -> Summary | None:
         """Not of turns that come later than the running one: it may be an old one that is made anew."""

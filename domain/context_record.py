@@ -47,6 +47,7 @@ class ContextRecord(BaseModel):
     abridged: list[str] = Field(default_factory=list)  # ids of prompts of whose turn only the ends are shown
     dropped: dict[str, int] = Field(default_factory=dict)  # how many, by reason
     summary_through: int | None = None  # the last turn that the summary stands for
+    turns: list[int] = Field(default_factory=list)  # the first and the last recent one that is shown
     halved: int = 0  # how often the budget was, since the provider took no more
     search: str = ""  # what was wrong with the search, if something was
     model: str | None = None  # whose vectors were searched
@@ -57,6 +58,18 @@ class ContextRecord(BaseModel):
     def overflowed(self) -> bool:
         """Older turns did not fit."""
         return bool(self.dropped.get("budget") or self.abridged or self.halved)
+
+    def to_compact(self, turn: int, least: int) -> int | None:
+        """Up to which turn the thread is to be summarised after this one, if older turns are not seen any longer.
+
+        The older half of what is shown goes too, so that it is not to be done again after each turn. `least` is the first
+        turn that a summary does not stand for.
+        """
+        first, last = self.turns or (turn, turn - 1)
+        if first <= least and not self.overflowed:
+            return None
+        through = first - 1 + (last - first + 1) // 2
+        return through if through >= least else None
 
     def stored(self) -> dict[str, Any]:
         """With no more than so many ids, the newest, and without what says nothing."""

@@ -138,6 +138,9 @@ class ThreadRecord(BaseModel):
     expires_at: float | None = None
     operator: str = ""  # the person who has the thread in the agent's place
     parent: Parent | None = None  # the call that made it, of a thread on which one agent asks another
+    compaction: str = ""  # due: older turns do not fit any longer, and are to be summarised up to `compact_through`
+    compact_through: int = 0
+    summary_through: int = 0  # the last turn that the thread's summary stands for, see domain.summaries
     epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
     run_id: str = ""
     created_at: float = 0.0

@@ -11,7 +11,7 @@ import sys
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
@@ -107,6 +107,7 @@ async def _run(options: Options, settings: Settings) -> None:
         ports = wiring.Ports(
             store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
         )
+        ports = replace(ports, summaries=wiring.summaries_of(store))
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
         await wiring.keep_memory(client, settings.task_queue)

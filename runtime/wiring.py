@@ -26,9 +26,10 @@ from temporalio.worker import (
 
 from activities.calling import Estimates
 from activities.closing import ClosingActivities
+from activities.compaction import Compaction
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
-from activities.keeping import KeepingActivities
+from activities.keeping import Chore, KeepingActivities
 from activities.looking import ContextLooks
 from activities.memory import Memory
 from activities.model import ModelActivities
@@ -41,6 +42,7 @@ from activities.ports import (
     EventLog,
     Lexicon,
     Store,
+    Summaries,
     TokenCounter,
     ToolServers,
     Webhooks,
@@ -49,7 +51,7 @@ from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
-from adapters import embedders, qdrant_points
+from adapters import embedders
 from adapters.blobs import FolderBlobs
 from adapters.embedders import Endpoint, OpenEmbedder
 from adapters.lexicon import WordLexicon
@@ -59,7 +61,9 @@ from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_index import QdrantIndex
+from adapters.qdrant_points import MESSAGES, RECORDS
 from adapters.qdrant_store import QdrantStore
+from adapters.qdrant_summaries import QdrantSummaries
 from adapters.streams_memory import MemoryEvents
 from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
@@ -106,6 +110,7 @@ class Ports:
     servers: ToolServers = field(default_factory=NoServers)
     tokens: TokenCounter = field(default_factory=Estimates)
     memory: Memory | None = None  # without: nothing is recalled
+    summaries: Summaries | None = None  # without: older turns that do not fit are just not shown
 
 
 def make_worker(
@@ -152,6 +157,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         budget_tokens=ports.context_tokens,
         tokens=ports.tokens,
         memory=ports.memory,
+        summaries=ports.summaries,
         servers=ports.servers,
         queues=queues,
     )
@@ -175,13 +181,13 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         delivery.notify,
         operating.note_operator,
         operating.save_said,
-        KeepingActivities(ports.memory.chores if ports.memory else []).keep_memory,
+        KeepingActivities(make_chores(ports)).keep_memory,
     ]
 
 
 def make_looks(ports: Ports) -> ContextLooks:
     """Contexts to be looked at, as the worker's model calls have them."""
-    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory)
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory, ports.summaries)
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
@@ -262,7 +268,7 @@ async def embedder_of(settings: Settings, vector_name: str) -> AsyncIterator[Emb
 @asynccontextmanager
 async def open_memory(settings: Settings, store: QdrantStore, *, demo: bool = False) -> AsyncIterator[Memory]:
     """Memory over the store, while entered. Raises: SetupError if the embedding model cannot be used as it is written."""
-    index = QdrantIndex(store.collection(qdrant_points.MESSAGES), store.collection(qdrant_points.RECORDS))
+    index = QdrantIndex(store.collection(MESSAGES), store.collection(RECORDS))
     async with AsyncExitStack() as stack:
         embedder = await stack.enter_async_context(open_embedder(settings, demo=demo))
         state, older = await index.state(), {}
@@ -292,9 +298,28 @@ def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
 
 
+def summaries_of(store: QdrantStore) -> Summaries:
+    return QdrantSummaries(store.collection(MESSAGES), store.collection(RECORDS))
+
+
+def make_chores(ports: Ports) -> list[Chore]:
+    """What is to be done about memory in the background."""
+    chores = list(ports.memory.chores) if ports.memory else []
+    if ports.summaries is not None:
+        budget, tokens = ports.context_tokens, ports.tokens
+        chores.append(
+            Compaction(ports.summaries, ports.model, ports.catalog, budget_tokens=budget, tokens=tokens)
+        )
+    return chores
+
+
 def open_tokens(choice: ModelChoice) -> TokenCounter:
     """As OpenAI's models count where one is asked, or may be; everything else is estimated."""
-    return OpenAITokens(choice.name) if choice.kind in ("openai", "compatible", "provider") else Estimates()
+    if choice.kind not in ("openai", "compatible", "provider"):
+        return Estimates()
+    tokens = OpenAITokens(choice.name)
+    tokens.counter(None)  # to read its table takes a fifth of a second, which is not to be a turn's
+    return tokens
 
 
 def version(settings: Settings) -> dict[str, Any]:
@@ -333,6 +358,7 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         ports = Ports(
             store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
         )
+        ports = replace(ports, summaries=summaries_of(store))
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         await keep_memory(client, settings.task_queue)
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)

@@ -30,7 +30,7 @@ from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt, ThreadStart
 from domain.wishes import Receipt
 from doubles.scripted_model import ScriptedModel
-from runtime.wiring import Ports, make_worker
+from runtime.wiring import Ports, make_worker, summaries_of
 from tests.agents import Workbench
 
 T = TypeVar("T")
@@ -107,6 +107,7 @@ class System:
     catalog: Registry
     threads: Threads
     _workers: AsyncExitStack = field(default_factory=AsyncExitStack)
+    budget: int = 8_000  # tokens of a context, of workers that start from now on
 
     @property
     def blobs(self) -> FolderBlobs:
@@ -125,9 +126,8 @@ class System:
         task_queue: str | None = None,
         **options: Any,
     ) -> None:
-        ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000, blobs=self.blobs)
-        if memory is not None:
-            ports = replace(ports, memory=memory)
+        ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, self.budget, blobs=self.blobs)
+        ports = replace(ports, summaries=summaries_of(self.store), memory=memory)
         if servers is not None:
             ports = replace(ports, servers=servers)
         if webhooks is not None:

@@ -186,3 +186,11 @@ def test_a_prompt_that_joined_a_turn_stands_where_it_came() -> None:
 def test_a_turn_of_which_only_a_prompt_that_joined_is_left_does_not_reach_the_model() -> None:
     history = [row(1, 1, 0, "user", status="joined", text="Quick!"), row(1, 1, 1, "assistant", text="Done.")]
     assert build("", history, [], PLENTY) == []
+
+
+def test_what_was_thought_before_calls_that_are_not_there_is_left_out() -> None:
+    """Providers refuse the one without the other."""
+    call = ToolCall(call_id="c", name="look", arguments="{}")
+    kept = ChatMessage("assistant", "", [call], raw={"reasoning": "Hm."})
+    dropped = ChatMessage("assistant", "I looked.", raw={"reasoning": "Hm."})
+    assert [message.raw for message in close_calls([kept, dropped])] == [{"reasoning": "Hm."}, None, None]

@@ -57,13 +57,14 @@ def test_a_turn_that_the_window_cuts_is_dropped_if_there_is_a_later_one() -> Non
     assert shown(history) == ["b", "B"]
 
 
-@given(conversations(), st.integers(0, 400), st.integers(0, 12), st.booleans())
-def test_the_context_is_valid_for_the_provider_whatever_the_window(
-    conversation: tuple[list[Message], list[Message]], budget: int, recent: int, without: bool
+@given(conversations(), st.integers(0, 400), st.integers(0, 12), st.booleans(), st.integers(0, 7))
+def test_the_context_is_valid_for_the_provider_whatever_the_window_and_the_summary(
+    conversation: tuple[list[Message], list[Message]], budget: int, recent: int, without: bool, through: int
 ) -> None:
     history, running = conversation
+    past = Past(history, summary=Summary("It began well.", through))
     options = Options(recent_messages=recent, exclude_tool_messages=without, longest=50)
-    context = build_context(Parts("Be brief.", running, Past(history)), budget, options)
+    context = build_context(Parts("Be brief.", running, past), budget, options)
     assert_valid(context.messages)
     assert [chat.role for chat in context.prompt] == ["user"]
     assert context.running == close_calls(chat for row in running[1:] if says_something(chat := chat_of(row)))
