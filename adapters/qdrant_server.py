@@ -7,7 +7,7 @@ then. Each write is waited for and goes through the shard's leader (`ordering=st
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, cast
 
 from qdrant_client import models
 
@@ -28,7 +28,9 @@ _NO_POINT = "No point with id"
 _FIELDS: dict[Fields, Any] = {
     "all": True,
     "listed": models.PayloadSelectorExclude(exclude=list(points.NOT_LISTED)),
+    "none": False,
     "context": models.PayloadSelectorInclude(include=list(points.OF_CONTEXT)),
+    "ranking": models.PayloadSelectorInclude(include=list(points.OF_RANKING)),
 }
 Given = TypeVar("Given")
 
@@ -140,11 +142,13 @@ class _Collection:
     ) -> list[Scored]:
         try:
             async with self._server.answering():
+                held = _filter(where)
                 found = await self._client.query_points(
                     self._name,
                     _vector(query),
                     using=vector,
-                    query_filter=_filter(where),
+                    query_filter=held,
+                    search_params=_params(query, held),
                     limit=limit,
                     with_payload=_FIELDS[fields],
                 )
@@ -153,6 +157,26 @@ class _Collection:
                 return []
             raise
         return [(str(point.id), point.score, point.payload or {}) for point in found.points]
+
+    async def worth(self, vector: str, indices: Sequence[int], where: Where) -> dict[int, float]:
+        held = _filter(where)
+        asked = [
+            models.QueryRequest(
+                query=_vector(Sparse([index], [1.0])),
+                using=vector,
+                filter=held,
+                params=_params(Sparse([], []), held),
+                limit=1,
+                with_vector=[vector],
+            )
+            for index in indices
+        ]
+        if not asked:
+            return {}
+        async with self._server.answering():
+            answers = await self._client.query_batch_points(self._name, asked)
+        found = ((index, answer.points[0]) for index, answer in zip(indices, answers, strict=True) if answer.points)
+        return {index: point.score / _weight(point.vector, vector, index) for index, point in found}
 
     async def place(self, vectors: Mapping[str, Vectors]) -> None:
         for batch in _batches(vectors, vectors):
@@ -258,6 +282,16 @@ def _vector(vector: Vector) -> Any:
     return [list(piece) for piece in vector]
 
 
+def _params(query: Vector, held: models.Filter) -> models.SearchParams | None:
+    """How rare a word is, is taken from the points for which the filter holds; a server before 1.20 takes all points."""
+    return models.SearchParams(idf=models.IdfCorpusParams(corpus=held)) if isinstance(query, Sparse) else None
+
+
+def _weight(vectors: Any, name: str, index: int) -> float:
+    sparse = vectors[name]
+    return float(sparse.values[sparse.indices.index(index)])
+
+
 def _named(vectors: Any) -> dict[str, Vector]:
     return {name: _plain(vector) for name, vector in (vectors or {}).items()}
 
@@ -270,7 +304,7 @@ def _filter(where: Where) -> models.Filter:
     must: list[Any] = [models.HasIdCondition(has_id=[where.point_id])] if where.point_id is not None else []
     must += [models.HasIdCondition(has_id=list(where.point_ids))] if where.point_ids is not None else []
     must += [_condition(key, match=models.MatchValue(value=value)) for key, value in where.equal.items()]
-    must += [_condition(key, match=models.MatchAny(any=list(values))) for key, values in where.among.items()]
+    must += [_condition(key, match=models.MatchAny(any=cast(Any, list(values)))) for key, values in where.among.items()]
     must += [_condition(key, match=models.MatchText(text=text)) for key, text in where.words.items()]
     must += [_condition(key, range=models.Range(lt=value)) for key, value in where.below.items()]
     must += [_condition(key, range=models.Range(lte=value)) for key, value in where.at_most.items()]

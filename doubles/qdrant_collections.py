@@ -174,6 +174,8 @@ class Collection:
             filter=edge_filter(wanted.filter),
             with_payload=selected(False if wanted.with_payload is None else wanted.with_payload),
             score_threshold=wanted.score_threshold,
+            with_vector=wanted.with_vector or False,
+            params=_params(wanted.params),
         )
         with qdrant_vectors.in_words():
             found = self._shard.query(request)
@@ -233,6 +235,14 @@ class Collection:
 
 def _config_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
+
+
+def _params(wanted: models.SearchParams | None) -> edge.SearchParams | None:
+    if wanted is None or wanted.idf is None:
+        return None
+    if not isinstance(wanted.idf, models.IdfCorpusParams):
+        raise not_here(f"the idf {wanted.idf!r}")
+    return edge.SearchParams(idf=edge.IdfParams(corpus=edge_filter(wanted.idf.corpus)))
 
 
 def _schema(wanted: Any) -> Any:

@@ -70,6 +70,7 @@ class QdrantServer:
                 _route(f"{name}/points/payload", "POST", self._set_payload),
                 _route(f"{name}/points/vectors", "PUT", self._update_vectors),
                 _route(f"{name}/points/query", "POST", self._query),
+                _route(f"{name}/points/query/batch", "POST", self._query_batch),
                 _route(f"{name}/points/count", "POST", self._count),
                 _route(f"{name}/points/delete", "POST", self._delete),
             ],
@@ -163,6 +164,10 @@ class QdrantServer:
     async def _query(self, request: Request) -> Any:
         wanted = await _read(request, models.QueryRequest)
         return {"points": self._filtered(request, wanted.filter).query(wanted)}
+
+    async def _query_batch(self, request: Request) -> Any:
+        wanted = await _read(request, models.QueryRequestBatch)
+        return [{"points": self._filtered(request, one.filter).query(one)} for one in wanted.searches]
 
     async def _count(self, request: Request) -> Any:
         wanted = await _read(request, models.CountRequest)

@@ -307,9 +307,7 @@ def make_chores(ports: Ports) -> list[Chore]:
     chores = list(ports.memory.chores) if ports.memory else []
     if ports.summaries is not None:
         budget, tokens = ports.context_tokens, ports.tokens
-        chores.append(
-            Compaction(ports.summaries, ports.model, ports.catalog, budget_tokens=budget, tokens=tokens)
-        )
+        chores.append(Compaction(ports.summaries, ports.model, ports.catalog, budget_tokens=budget, tokens=tokens))
     return chores
 
 

@@ -5,6 +5,7 @@ The store may be shared by the tests: each takes a tenant and a vector's name of
 
 from __future__ import annotations
 
+import math
 from typing import Any, Protocol
 from uuid import uuid4
 
@@ -140,6 +141,28 @@ class CollectionContract:
         assert await rows.collection.count(rows.where(owner="ada")) == 0
         assert await rows.collection.count(rows.where()) == 1
         assert len(await rows.collection.search(model, [EAST], rows.where(), 10)) == 1
+
+    async def test_how_rare_a_word_is_depends_on_the_filter_alone(self, rows: Rows) -> None:
+        for number in range(4):
+            await rows.add({points.SPARSE_VECTOR: Sparse([1] if number else [1, 2], [3.0] * (1 if number else 2))})
+        alone = await rows.collection.worth(points.SPARSE_VECTOR, [1, 2, 9], rows.where())
+        assert alone == {1: pytest.approx(math.log(1 + 0.5 / 4.5)), 2: pytest.approx(math.log(1 + 3.5 / 1.5))}
+        others = Rows(rows.collection)
+        await others.add({points.SPARSE_VECTOR: Sparse([2], [1.0])})
+        assert await rows.collection.worth(points.SPARSE_VECTOR, [1, 2, 9], rows.where()) == alone
+
+    async def test_a_score_by_words_is_of_what_the_words_are_worth_within_the_filter(self, rows: Rows) -> None:
+        await rows.add({points.SPARSE_VECTOR: Sparse([1], [2.0])})
+        await rows.add({points.SPARSE_VECTOR: Sparse([5], [2.0])})
+        worth = await rows.collection.worth(points.SPARSE_VECTOR, [1], rows.where())
+        [(_, score, _)] = await rows.collection.search(points.SPARSE_VECTOR, Sparse([1], [1.5]), rows.where(), 5)
+        assert score == pytest.approx(1.5 * 2.0 * worth[1], rel=1e-5)
+
+    async def test_a_number_is_one_of_several(self, rows: Rows) -> None:
+        one, two = await rows.add(turn=1), await rows.add(turn=2)
+        await rows.add(turn=3)
+        mine = {"tenant": rows.tenant}
+        assert await rows.walked(Where(equal=mine, among={"turn": [1, 2, 7]})) == {one, two}
 
     async def test_filters_hold_what_they_say(self, rows: Rows) -> None:
         one = await rows.add(seq=1, role="user", index="due")

@@ -17,6 +17,7 @@ from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
 from tests.adapters.collection_contract import CollectionContract
+from tests.adapters.index_contract import IndexContract
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
 from tests.programs import ROOT, environment
 
@@ -36,6 +37,10 @@ class TestEdgeStore(StoreContract):
 
 class TestEdgeCollections(CollectionContract):
     """On disk, in this process."""
+
+
+class TestEdgeIndex(IndexContract):
+    """The index of messages."""
 
 
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:

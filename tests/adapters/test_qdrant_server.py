@@ -23,6 +23,7 @@ from domain.messages import ThreadRecord
 from domain.vectors import Sparse
 from doubles.qdrant_collections import Collections
 from tests.adapters.collection_contract import CollectionContract
+from tests.adapters.index_contract import IndexContract
 from tests.adapters.raw_server import head, serving
 from tests.adapters.store_contract import StoreContract, new_thread, row
 from tests.qdrant import QdrantDouble, qdrant_double
@@ -47,6 +48,10 @@ class TestServerStore(StoreContract):
 
 class TestServerCollections(CollectionContract):
     """Over HTTP, on the double in strict mode."""
+
+
+class TestServerIndex(IndexContract):
+    """The index of messages."""
 
 
 # --- several workers
