@@ -212,6 +212,7 @@ def _filter(where: Where) -> edge.Filter:
     must += [edge.HasIdCondition(set(where.point_ids))] if where.point_ids is not None else []
     must += [edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in where.equal.items()]
     must += [edge.FieldCondition(key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
+    must += [edge.FieldCondition(key, match=edge.MatchAny(list(values))) for key, values in where.among_all]
     must += [edge.FieldCondition(key, match=edge.MatchText(text)) for key, text in where.words.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lt=value)) for key, value in where.below.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lte=value)) for key, value in where.at_most.items()]
