@@ -16,10 +16,11 @@ from temporalio import activity
 
 from activities.answering import Answer, Answering
 from activities.backlog import Backlog
+from activities.consulting import Consulting
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
-from activities.ports import Catalog, ChatModel, EventLog, Store, ToolServers
+from activities.ports import Catalog, ChatModel, EventLog, KnowledgeSearch, Store, ToolServers
 from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.servers import NoServers, ServedTools
@@ -52,6 +53,7 @@ class ModelActivities:
         *,
         budget_tokens: int,
         servers: ToolServers | None = None,
+        knowledge: KnowledgeSearch | None = None,
         queues: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -64,6 +66,7 @@ class ModelActivities:
         self._catalog = catalog
         self._queues = queues
         self._served = ServedTools(store, events, servers or NoServers())
+        self._consulting = Consulting(knowledge)
         self._clock = clock
 
     @activity.defn(name="call_model")
@@ -135,7 +138,9 @@ class ModelActivities:
         if not row.final:
             running = await self._running(step)
             await self._served.equip(step, running)
+            self._consulting.equip(step)
             step.see(running, row.created_at, self._clock())
+            await self._consulting.look_up(step)
             row = await (self._stop(step) if await stops(step) else self._save(step, await self._ask(step)))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
@@ -210,6 +215,8 @@ class ModelActivities:
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
         changes |= step.served(completion.tool_calls)
+        if step.sources:
+            changes["sources"] = [*step.sources, *completion.sources]
         if answer.value is not None:
             changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:

@@ -51,6 +51,8 @@ class Step:
     failed: Completion | None = None  # the answer that is not what it was to be
     passed_to: str = ""  # the agent that answers, if another one than was asked
     queues: bool = True  # there may be workers of the queues that tools name
+    known: Sequence[tuple[str, str]] = ()  # what was looked up for the prompt: names and texts
+    sources: Sequence[dict[str, Any]] = ()  # of that, for the answer's record
 
     @cached_property
     def answer_id(self) -> str:
@@ -111,7 +113,8 @@ class Step:
     @property
     def notes(self) -> list[str]:
         """What the model is told of this call, behind the instructions."""
-        notes = [self.listing.note if self.listing else "", self.ending.note if self.ending else ""]
+        notes = [self.listing.note if self.listing else "", *(text for _, text in self.known)]
+        notes += [self.ending.note if self.ending else ""]
         return [note for note in notes if note]
 
     def served(self, calls: Sequence[ToolCall]) -> dict[str, Any]:

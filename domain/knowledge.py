@@ -41,7 +41,7 @@ class Document(BaseModel):
     tenant: str = ""
     namespace: str = "default"
     key: str
-    version: str
+    version: str = ""
     title: str = ""
     source: str = ""  # a path or an address, for people
     digest: str = ""  # SHA-256 of the content, by which the blob is named
@@ -140,6 +140,33 @@ class KnowledgeQuery(BaseModel):
     after: int = Field(0, ge=0, le=MOST_AROUND)
 
 
+class KnowledgeSource(BaseModel):
+    """Where an agent looks things up: by itself, with the tool `search_knowledge`, or before each answer, with the prompt.
+
+    `least_similarity` keeps out of the prompt what has little to do with it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    namespace: Name = "default"
+    mode: Literal["tool", "prompt"] = "tool"
+    description: str = Field("", max_length=1_000)  # what is in there, for the model
+    filters: Mapping[Name, Value | Sequence[Value]] = Field(default_factory=dict)
+    limit: int = Field(5, ge=1, le=MOST_HITS)
+    least_score: float = Field(0.0, ge=0.0, le=1.0)
+    least_similarity: float = Field(0.0, ge=0.0, le=1.0)
+    before: int = Field(0, ge=0, le=MOST_AROUND)
+    after: int = Field(0, ge=0, le=MOST_AROUND)
+
+    def query(self, text: str, tenant: str) -> KnowledgeQuery:
+        scope = KnowledgeScope(tenant=tenant, namespace=self.namespace, filters=self.filters)
+        return KnowledgeQuery(
+            text=text[:LONGEST_QUERY],
+            scope=scope,
+            **self.model_dump(include={"limit", "least_score", "least_similarity", "before", "after"}),
+        )
+
+
 class KnowledgeHit(BaseModel):
     """A chunk that was found. `score` is of 0 to 1, comparable within one search."""
 
@@ -174,6 +201,22 @@ class KnowledgeHit(BaseModel):
         if chunk.source.startswith(("http://", "https://")):
             found["url"] = chunk.source
         return {name: value for name, value in found.items() if value not in (None, "")}
+
+
+class DocumentEnd(BaseModel):
+    """What a document's `callback` is told: how its reading ended. The same may be told more than once."""
+
+    type: Literal["document.ended"] = "document.ended"
+    id: str
+    tenant: str
+    namespace: str
+    key: str
+    title: str
+    status: str
+    error: str | None
+    chunks: int
+    tokens: int
+    at: float  # seconds since 1970
 
 
 class KnowledgeFound(BaseModel):

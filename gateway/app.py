@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from activities.ports import Blobs, Store
 from client.threads import Threads
 from domain.errors import InputRefusedError
+from gateway import knowledge
 from gateway.calls import calls_of
 from gateway.threads import threads_of
 
@@ -26,6 +27,7 @@ ROUTES = (
     "/api/threads/{thread}/messages/{message_id}/result",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
+    *knowledge.ROUTES,
     "/mcp",
 )
 Health = Callable[[], Awaitable[dict[str, Any]]]
@@ -38,6 +40,7 @@ def make_app(
     version: str,
     blobs: Blobs | None = None,
     doors: Sequence[BaseRoute] = (),
+    library: knowledge.Library | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
 
@@ -58,6 +61,8 @@ def make_app(
 
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
+    if library is not None:
+        app.include_router(knowledge.knowledge_of(library))
     return app
 
 

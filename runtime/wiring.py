@@ -27,14 +27,31 @@ from temporalio.worker import (
 from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
+from activities.ingesting import ChunkEmbedding, Ingesting
+from activities.keeping import Chore
+from activities.knowledge import HybridSearch
 from activities.model import ModelActivities
+from activities.noticing import Callbacks
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, ToolServers, Webhooks
+from activities.ports import (
+    Blobs,
+    Catalog,
+    ChatModel,
+    Embedder,
+    EventLog,
+    KnowledgeSearch,
+    KnowledgeStore,
+    Lexicon,
+    Store,
+    ToolServers,
+    Webhooks,
+)
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
 from adapters.blobs import FolderBlobs
+from adapters.documents import Documents
 from adapters.mcp_servers import McpServers
 from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
@@ -46,6 +63,7 @@ from catalog.live import LiveCatalog, discover
 from client.threads import Threads
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
+from gateway.knowledge import Library
 from runtime import leash, temporal
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
@@ -80,6 +98,7 @@ class Ports:
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
+    knowledge: KnowledgeSearch | None = None  # without: agents look nothing up
 
 
 def make_worker(
@@ -125,11 +144,20 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.catalog,
         budget_tokens=ports.context_tokens,
         servers=ports.servers,
+        knowledge=ports.knowledge,
         queues=queues,
     )
     agents = Threads(client, task_queue, ports.catalog.default)
     delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=most)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs, servers=ports.servers)
+    tools = ToolActivities(
+        ports.store,
+        ports.events,
+        ports.catalog,
+        delegations,
+        ports.blobs,
+        servers=ports.servers,
+        knowledge=ports.knowledge,
+    )
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
@@ -175,6 +203,22 @@ def open_catalog(settings: Settings, agent: str | None = None) -> LiveCatalog:
 
 def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
+
+
+def library_of(store: KnowledgeStore, blobs: Blobs, lexicon: Lexicon, embedder: Embedder | None) -> Library:
+    """Knowledge for the gateway; its `search` is also the `knowledge` of Ports."""
+    return Library(store, HybridSearch(store, lexicon, embedder), blobs)
+
+
+def knowledge_chores(
+    store: KnowledgeStore, blobs: Blobs, lexicon: Lexicon, embedder: Embedder | None, webhooks: Webhooks
+) -> list[Chore]:
+    """What is done about knowledge in the background."""
+    return [
+        Ingesting(store, blobs, Documents(), lexicon, embedder),
+        ChunkEmbedding(store, embedder),
+        Callbacks(store, webhooks),
+    ]
 
 
 def version(settings: Settings) -> dict[str, Any]:

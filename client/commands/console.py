@@ -109,8 +109,8 @@ async def tell_pages(
 class Progress:
     """How far a long work has come: a line that changes on a terminal, else a line every thousand."""
 
-    def __init__(self, verb: str, total: int) -> None:
-        self._verb, self._total, self._done = verb, total, 0
+    def __init__(self, verb: str, total: int, noun: str = "threads") -> None:
+        self._verb, self._total, self._done, self._noun = verb, total, 0, noun
         self._live = sys.stderr.isatty()
 
     def step(self) -> None:
@@ -120,10 +120,16 @@ class Progress:
         elif self._done % REPORT_EVERY == 0:
             typer.echo(self._line(), err=True)
 
+    def reach(self, done: int) -> None:
+        """So much is done; told if it is news."""
+        if done != self._done:
+            self._done = done - 1
+            self.step()
+
     def clear(self) -> None:
         """Make room for a line of output."""
         if self._live:
             typer.echo("\r\x1b[K", err=True, nl=False)
 
     def _line(self) -> str:
-        return f"{self._verb} {self._done:,} of {max(self._done, self._total):,} threads"
+        return f"{self._verb} {self._done:,} of {max(self._done, self._total):,} {self._noun}"
