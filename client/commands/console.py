@@ -107,24 +107,23 @@ async def tell_pages(
 
 
 class Progress:
-    """How far a long work has come: a line that changes on a terminal, else a line every thousand."""
+    """How far a long work has come: a line that changes on a terminal, else a line of every so many."""
 
-    def __init__(self, verb: str, total: int, noun: str = "threads") -> None:
-        self._verb, self._total, self._done, self._noun = verb, total, 0, noun
+    def __init__(self, verb: str, total: int, noun: str = "threads", every: int = REPORT_EVERY) -> None:
+        self._verb, self._total, self._done = verb, total, 0
+        self._noun, self._every = noun, every
         self._live = sys.stderr.isatty()
 
     def step(self) -> None:
-        self._done += 1
-        if self._live:
-            typer.echo(f"\r{self._line()} ", err=True, nl=False)
-        elif self._done % REPORT_EVERY == 0:
-            typer.echo(self._line(), err=True)
+        self.reach(self._done + 1)
 
     def reach(self, done: int) -> None:
-        """So much is done; told if it is news."""
-        if done != self._done:
-            self._done = done - 1
-            self.step()
+        """So much is done."""
+        before, self._done = self._done, done
+        if self._live:
+            typer.echo(f"\r{self._line()} ", err=True, nl=False)
+        elif done // self._every > before // self._every:
+            typer.echo(self._line(), err=True)
 
     def clear(self) -> None:
         """Make room for a line of output."""

@@ -19,6 +19,7 @@ from domain.messages import preview, printable
 
 AT_ONCE = 4  # files that are sent
 LOOK_EVERY_S = 0.5
+TOLD_EVERY = 100  # documents, where there is no terminal
 SHOWN_CHARS = 300
 
 app = typer.Typer(no_args_is_help=True, help="Documents that agents look things up in.")
@@ -150,7 +151,7 @@ async def _import(shelf: Shelf, paths: Sequence[Path], terms: Terms, *, wait: bo
         typer.echo(f"{others} files of other kinds are left out", err=True)
     if not files:
         raise InputRefusedError("there is nothing to import: no file ends in .txt, .md or .pdf")
-    known, tally, progress = await shelf.known(), Tally(), Progress("sent", len(files), "documents")
+    known, tally, progress = await shelf.known(), Tally(), Progress("sent", len(files), "documents", TOLD_EVERY)
     waiting = iter(files)
 
     async def send_rest() -> None:
@@ -185,7 +186,7 @@ async def _read(shelf: Shelf) -> int:
     """Wait until all is read; returns how many failed."""
     counts = await shelf.status()
     total = counts.pending
-    progress = Progress("read", total, "documents")
+    progress = Progress("read", total, "documents", TOLD_EVERY)
     while counts.pending:
         progress.reach(max(0, total - counts.pending))
         await asyncio.sleep(LOOK_EVERY_S)
