@@ -43,8 +43,7 @@ class HybridSearch:
         depth = max(LEAST_DEPTH, 3 * query.limit)
         near, worded = await asyncio.gather(self._near(query, vector, depth), self._worded(query, text, depth))
         chunks = {chunk.id: chunk for chunk, _ in [*near, *worded]}
-        lists = [([chunk.id for chunk, _ in near], query.dense), ([chunk.id for chunk, _ in worded], query.words)]
-        scores = weighed(fused(lists), {chunk.id: chunk.importance for chunk in chunks.values()})
+        scores = fused([(_ids(near), query.dense), (_ids(worded), query.words)])
         dense, lexical = {c.id: score for c, score in near}, {c.id: score for c, score in worded}
         if query.least_similarity and vector is not None and self._embedder is not None:
             rest = [chunk_id for chunk_id in scores if chunk_id not in dense]
@@ -91,6 +90,11 @@ class HybridSearch:
         )
         around = {"before": [chunk.text for chunk in before], "after": [chunk.text for chunk in after]}
         return hit.model_copy(update=around)
+
+
+def _ids(found: Listed) -> list[str]:
+    importance = {chunk.id: chunk.importance for chunk, _ in found}
+    return weighed([(chunk.id, score) for chunk, score in found], importance)
 
 
 def _near_enough(query: KnowledgeQuery, vector: Dense | None, dense: float | None) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 LEAST_FLAT = 60  # how little the first places of a list differ; more if the list is longer
-OF_IMPORTANCE = 0.3  # of the score, so much is taken off what has none
+OF_IMPORTANCE = 0.2  # of a score, so much is taken off what has none
 
 
 def fused(lists: Sequence[tuple[Sequence[str], float]]) -> dict[str, float]:
@@ -24,7 +24,12 @@ def fused(lists: Sequence[tuple[Sequence[str], float]]) -> dict[str, float]:
     return {item: scores[item] / most for item in sorted(scores, key=lambda item: -scores[item])}
 
 
-def weighed(scores: Mapping[str, float], importance: Mapping[str, float]) -> dict[str, float]:
-    """The same with what is less important further down: mildly, so that a far better hit still stands first."""
-    found = {item: score * (1 - OF_IMPORTANCE * (1 - importance.get(item, 1.0))) for item, score in scores.items()}
-    return {item: found[item] for item in sorted(found, key=lambda item: -found[item])}
+def weighed(found: Sequence[tuple[str, float]], importance: Mapping[str, float]) -> list[str]:
+    """Ids of hits with scores of one kind, best first, what is less important further down.
+
+    By the scores and not by places, so that it decides between hits that are about as good, and a far better one stands
+    first whatever its importance.
+    """
+    less = {item: OF_IMPORTANCE * (1 - importance.get(item, 1.0)) for item, _ in found}
+    scores = {item: score - abs(score) * less[item] for item, score in found}
+    return sorted(scores, key=lambda item: -scores[item])
