@@ -39,7 +39,7 @@ class HybridSearch:
         text = query.text.strip()[:LONGEST_QUERY]
         if not text or not (query.dense or query.words):
             return KnowledgeFound()
-        vector, note = await self._vector(text) if query.dense else (None, "")
+        vector, note = await self._vector(text, query) if query.dense else (None, "")
         depth = max(LEAST_DEPTH, 3 * query.limit)
         near, worded = await asyncio.gather(self._near(query, vector, depth), self._worded(query, text, depth))
         chunks = {chunk.id: chunk for chunk, _ in [*near, *worded]}
@@ -58,18 +58,26 @@ class HybridSearch:
             hits=list(best), note=note, model=self._embedder.name if vector and self._embedder else None
         )
 
-    async def _vector(self, text: str) -> tuple[Dense | None, str]:
+    async def _vector(self, text: str, query: KnowledgeQuery) -> tuple[Dense | None, str]:
         """The query's vectors, and what was wrong if there are none."""
         if self._embedder is None:
             return None, "searched by words alone: no embedding model is set up"
         try:
             async with asyncio.timeout(EMBED_S):
-                embedded = await self._embedder.embed(pieces(text, self._embedder.longest, most=4), query=True)
+                parts, weights = pieces(text, self._embedder.longest, most=4), await self._weights(text, query)
+                embedded = await self._embedder.embed(parts, query=True, weights=weights)
         except (ModelError, TimeoutError) as error:
             why = preview(str(error), 200) or f"no answer within {EMBED_S:g} s"
             log.warning("knowledge.by_words", error=why)
             return None, f"searched by words alone: {why}"
         return embedded.vectors, ""
+
+    async def _weights(self, text: str, query: KnowledgeQuery) -> dict[str, float]:
+        """What each word is worth among the documents; one that none has is as rare as can be."""
+        words = self._lexicon.telling(text)
+        worth = await self._store.worth(list(dict.fromkeys(number for _, number in words)), query.scope)
+        rarest = max(worth.values(), default=1.0)
+        return {word: worth.get(number, rarest) for word, number in words}
 
     async def _near(self, query: KnowledgeQuery, vector: Dense | None, depth: int) -> Listed:
         if vector is None or self._embedder is None:

@@ -97,6 +97,7 @@ def _row(request: SayRequest, record: ThreadRecord | None, attempt: int, now: fl
         status="complete",
         attempt=attempt,
         text=request.content,
+        index="due",
         author=request.by,
         finish="stop",
         metadata=HUMAN,

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Self
 
 from domain.errors import ModelRefusedError, SetupError
+from domain.messages import mend_text
 from domain.vectors import Embedded, vector_name
 
 LONGEST = 2_000  # characters: most of its models read 512 tokens and no more
@@ -53,7 +54,7 @@ class FastEmbedder:
 
     def _embed(self, texts: Sequence[str], query: bool) -> list[list[float]]:
         made = self._model.query_embed if query else self._model.embed
-        return [_unit(vector) for vector in made([*texts])] if texts else []
+        return [_unit(vector) for vector in made([*map(mend_text, texts)])] if texts else []
 
 
 def _unit(vector: Iterable[Any]) -> list[float]:

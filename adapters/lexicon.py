@@ -29,8 +29,8 @@ _SCRIPTS = (
 )
 
 SATURATION = 1.2  # k1: how soon a word that is repeated adds nothing
-LENGTH_COUNTS = 0.75  # b: how much a long text must say more than a short one
-AVERAGE_WORDS = 40.0  # of a text; a constant, since what is stored must not change with what comes later
+LENGTH_COUNTS = 0.5  # b: how much a long text must say more than a short one
+AVERAGE_WORDS = 18.0  # of a message, that say something; a constant, since what is stored stays as it is
 _KNOWN = 100_000  # words whose stems are remembered; some 30 MB
 
 
@@ -68,7 +68,8 @@ class WordLexicon:
         """A word counts the less the more others the text has."""
         split = words.split(text)
         terms = self._terms(split)
-        norm = SATURATION * (1 - LENGTH_COUNTS + LENGTH_COUNTS * len(terms) / self._average_words)
+        telling = sum(not term.stop for term in terms)
+        norm = SATURATION * (1 - LENGTH_COUNTS + LENGTH_COUNTS * telling / self._average_words)
         counts = Counter(term.number for term in terms)
         if not text.isascii():
             # A run is found by pairs; a query of one character could not find it by those.
@@ -79,9 +80,15 @@ class WordLexicon:
 
     def query(self, text: str) -> Sparse:
         """Each word once, and the engine multiplies with how rare it is."""
-        terms = self._terms(words.split(text))
-        telling = {term.number for term in terms if not term.stop} or {term.number for term in terms}
+        telling = {number for _, number in self.telling(text)}
         return Sparse([*telling], [1.0] * len(telling))
+
+    def telling(self, text: str) -> list[tuple[str, int]]:
+        """The words that say something, or all if none does, without what an apostrophe ties to them."""
+        split = [part for word in words.split(text) for part in (words.pairs(word) if words.is_run(word) else [word])]
+        terms = [(words.bare(word) or word, self._term(word)) for word in split]
+        found = [(word, term.number) for word, term in terms if not term.stop]
+        return found or [(word, term.number) for word, term in terms]
 
     def _terms(self, split: Iterable[str]) -> list[_Term]:
         terms: list[_Term] = []

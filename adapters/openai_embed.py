@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from adapters.openai_client import make_client
 from adapters.openai_errors import VENDOR_ERRORS, ErrorWords, SettingNames
 from domain.errors import ModelRefusedError, ModelUnavailableError
+from domain.messages import mend_text
 from domain.vectors import Embedded, vector_name
 
 LONGEST = 2_000  # characters: many models read 512 tokens and no more
@@ -112,7 +113,11 @@ class OpenAIEmbedder:
         left = self._closed_until - asyncio.get_running_loop().time()
         if left > 0:
             raise ModelUnavailableError(f"{self._words.url} asked not to be asked for {left:.1f} s more", left)
-        body: dict[str, Any] = {"model": self._model, "input": texts, "encoding_format": "base64"}
+        body: dict[str, Any] = {
+            "model": self._model,
+            "input": [mend_text(text) for text in texts],
+            "encoding_format": "base64",
+        }
         if self._asked is not None:
             body["dimensions"] = self._asked
         try:

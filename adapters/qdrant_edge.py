@@ -31,6 +31,7 @@ _FIELDS: dict[Fields, Any] = {
     "all": True,
     "listed": edge.PayloadSelector.Exclude(list(points.NOT_LISTED)),
     "context": edge.PayloadSelector.Include(list(points.OF_CONTEXT)),
+    "ranking": edge.PayloadSelector.Include(list(points.OF_RANKING)),
 }
 _NEAREST_PIECE = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
 _HOLDER = "holder.pid"
@@ -121,12 +122,7 @@ class _Shard:
     async def search(
         self, vector: str, query: Vector, where: Where, limit: int, fields: Fields = "listed"
     ) -> list[Scored]:
-        request = edge.QueryRequest(
-            limit,
-            query=edge.Query.Nearest(_vector(query), using=vector),
-            filter=_filter(where),
-            with_payload=_FIELDS[fields],
-        )
+        request = _nearest(vector, query, where, limit, payload=_FIELDS[fields])
         try:
             found = self._shard.query(request)
         except Exception as error:
@@ -134,6 +130,12 @@ class _Shard:
                 return []
             raise
         return [(str(point.id), float(point.score), point.payload or {}) for point in found]
+
+    async def worth(self, vector: str, indices: Sequence[int], where: Where) -> dict[int, float]:
+        asked = [_nearest(vector, Sparse([index], [1.0]), where, 1, vector=True) for index in indices]
+        answers = self._shard.query_batch(edge.QueryBatchRequest(asked)) if asked else []
+        found = ((index, answer[0]) for index, answer in zip(indices, answers, strict=True) if answer)
+        return {index: float(point.score) / _weight(point.vector[vector], index) for index, point in found}
 
     async def place(self, vectors: Mapping[str, Vectors]) -> None:
         there = {str(record.id) for record in self._shard.retrieve(list(vectors), False, False)}
@@ -182,6 +184,24 @@ def _index(shard: Any, name: str) -> None:
     for field, kind in points.INDEXES[name].items():
         if field not in there:
             shard.update(edge.UpdateOperation.create_field_index(field, _INDEXES[kind]))
+
+
+def _nearest(
+    name: str, query: Vector, where: Where, limit: int, *, payload: Any = False, vector: bool = False
+) -> edge.QueryRequest:
+    held = _filter(where)
+    return edge.QueryRequest(
+        limit,
+        query=edge.Query.Nearest(_vector(query), using=name),
+        filter=held,
+        params=edge.SearchParams(idf=edge.IdfParams(corpus=held)) if isinstance(query, Sparse) else None,
+        with_payload=payload,
+        with_vector=vector,
+    )
+
+
+def _weight(vector: Any, index: int) -> float:
+    return float(vector.values[vector.indices.index(index)])
 
 
 def _vectors(named: Vectors) -> dict[str, Any]:

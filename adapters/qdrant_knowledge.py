@@ -192,13 +192,12 @@ class QdrantKnowledge:
     # --- search
 
     async def search(self, vector: str, query: Vector, scope: KnowledgeScope, limit: int) -> list[tuple[Chunk, float]]:
-        where = Where(
-            equal=_CHUNKS | {"tenant": scope.tenant, "namespace": scope.namespace, "status": "ready"},
-            among_all=[("filters", _wanted(name, value)) for name, value in scope.filters.items()],
-        )
-        found = await self._points.search(vector, query, where, limit)
+        found = await self._points.search(vector, query, _within(scope), limit)
         chunks = [(_chunk(payload), score) for _, score, payload in found]
         return await self._in_force(chunks)
+
+    async def worth(self, numbers: Sequence[int], scope: KnowledgeScope) -> dict[int, float]:
+        return await self._points.worth(points.SPARSE_VECTOR, numbers, _within(scope))
 
     async def similar(self, vector: str, query: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
         if not chunk_ids:
@@ -256,6 +255,14 @@ def _place(document: Document) -> dict[str, str]:
 
 def _documents(where: DocumentFilter) -> Where:
     return Where(equal=_DOCUMENTS | where.model_dump(exclude_none=True))
+
+
+def _within(scope: KnowledgeScope) -> Where:
+    """Chunks that may be found in a scope: the tenant's, in each case."""
+    return Where(
+        equal=_CHUNKS | {"tenant": scope.tenant, "namespace": scope.namespace, "status": "ready"},
+        among_all=[("filters", _wanted(name, value)) for name, value in scope.filters.items()],
+    )
 
 
 def _without(model: str) -> Where:

@@ -55,8 +55,11 @@ class Collection(Protocol):
     ) -> list[Scored]:
         """The nearest points by one vector, best first: cosine similarity, or the weight of the words in common.
 
-        Empty if no point has a vector of that name.
+        How rare a word is, is taken from the points for which the filter holds. Empty if no point has a vector of that name.
         """
+
+    async def worth(self, vector: str, indices: Sequence[int], where: Where) -> dict[int, float]:
+        """What the engine multiplies each number of a sparse vector with; without those that no point has."""
 
     async def place(self, vectors: Mapping[str, Vectors]) -> None:
         """Set vectors of points by id, beside the others they have; points that do not exist are left out."""

@@ -85,6 +85,9 @@ class Message(BaseModel):
     object: Any = None  # of an answer that was to be one: the value that `text` is the JSON of
     repair: dict[str, Any] | None = None  # of such an answer: what was wrong with the first try, {error, text}
     usage: Usage | None = None
+    index: str | None = None  # of prompts and answers, for search: due (to be indexed), done, skipped (not to be found)
+    place: int | None = None  # among the messages of its thread that are in the index
+    tokens: int | None = None  # of its text, as the embedding model counted them
     digest: str | None = None  # of a prompt: tells another text under the same id
     answer: str | None = None  # of a prompt that has ended: the id of its last answer
     refers_to: str | None = None  # of a refusal: the prompt id it was about

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -43,14 +44,44 @@ class RecallQuery(BaseModel):
 
 
 class Indexed(BaseModel):
-    """What search has of a message: vectors by name. `attempt` is that of the row they were made of."""
+    """What search has of a message: vectors by name. `attempt` is that of the row they were made of.
+
+    `place` counts the thread's messages, so that the neighbours of a message can be told.
+    """
 
     model_config = ConfigDict(arbitrary_types_allowed=True, frozen=True)
 
     id: str
     attempt: int
     vectors: dict[str, Dense | Sparse]
+    place: int = 0
     tokens: int | None = None  # of its text
+
+
+class IndexState(BaseModel):
+    """Which vectors are searched, and how far those of another model are made.
+
+    `active` are searched; None: words alone. While `filling` names a model, its vectors are made of every message, by id
+    up to `after`, and then it is the active one.
+    """
+
+    active: str | None = None
+    filling: str | None = None
+    after: str | None = None
+    filled: int = 0  # messages so far
+    tokens: int = 0  # of all calls so far, as the models counted them
+
+
+@dataclass(frozen=True)
+class Found:
+    """A message as one list of a search has it, with the engine's score."""
+
+    id: str
+    thread: str
+    place: int | None
+    speaker: str
+    created_at: float
+    score: float = 0.0
 
 
 class Hit(BaseModel):

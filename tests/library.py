@@ -39,7 +39,9 @@ class FakeEmbedder:
         self.away = False
         self.texts: list[str] = []
 
-    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Embedded:
+    async def embed(
+        self, texts: Sequence[str], *, query: bool = False, weights: Mapping[str, float] | None = None
+    ) -> Embedded:
         if self.away:
             raise ModelUnavailableError("the embedding model does not answer")
         self.texts += texts

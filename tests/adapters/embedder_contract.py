@@ -45,6 +45,10 @@ class EmbedderContract:
         some = (await embedder.embed(texts[2_400:2_402])).vectors
         assert vectors[2_400] == pytest.approx(some[0], abs=1e-6)
 
+    async def test_half_a_character_spoils_no_batch(self, embedder: Embedder) -> None:
+        vectors = (await embedder.embed(["one", "two \ud83d three", "four\x00"])).vectors
+        assert [len(vector) for vector in vectors] == [embedder.dimensions] * 3
+
     async def test_no_text_is_no_call(self, embedder: Embedder) -> None:
         embedded = await embedder.embed([])
         assert ([*embedded.vectors], embedded.tokens) == ([], 0)

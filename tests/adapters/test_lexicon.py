@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,7 @@ def weight(lexicon: Lexicon, word: str, text: str) -> float:
         ("iPhoneを買う", ["iphon", "を買", "買う"]),
         ("한국어", ["한국", "국어"]),
         ("สวัส", ["สว", "วั", "ัส"]),
+        ("garden \ud83d", ["garden"]),  # half a character, as a cut stream may leave it
         (" 🎉 … -- ''", []),
         ("", []),
     ],
@@ -124,3 +126,14 @@ def test_another_process_gives_a_word_the_same_number() -> None:
     printed = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
     assert printed.strip() == str(Sparse([2890903247], [1.0]))
     assert printed.strip() == str(ENGLISH.query("garden"))
+
+
+def test_a_short_message_takes_a_fraction_of_a_millisecond() -> None:
+    texts = [f"Hey John! I was thinking about the trip we took to Berlin, number {number}" for number in range(200)]
+    took = []
+    for _ in range(5):
+        start = time.perf_counter()
+        for text in texts:
+            ENGLISH.document(text)
+        took.append(time.perf_counter() - start)
+    assert min(took) / len(texts) < 0.0002  # mostly it is 0.00002
