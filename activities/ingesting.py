@@ -135,7 +135,6 @@ class Ingesting:
             await self._store.put(named, vectors)
             for chunk in some:  # of a batch, each its share
                 tokens[chunk.document] = tokens.get(chunk.document, 0) + counted // len(some)
-            await asyncio.sleep(0)  # the embedded store does not wait, and others do
         return tokens
 
     async def _end(self, reading: Reading, tokens: dict[str, int]) -> int:

@@ -12,6 +12,7 @@ reader that was overtaken by a delete brings nothing back; it moves only to vers
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -33,7 +34,7 @@ from domain.messages import Page
 from domain.vectors import Vector
 
 TICK_S = 0.001  # between two versions of a key, by `order`
-WRITTEN_AT_ONCE = 100  # points
+WRITTEN_AT_ONCE = 16  # points: the embedded store does not wait while it writes, and others do
 DOCUMENT, CHUNK, SLOT = "document", "chunk", "slot"
 _CHUNKS, _DOCUMENTS = {"kind": CHUNK}, {"kind": DOCUMENT}
 
@@ -137,6 +138,7 @@ class QdrantKnowledge:
             some = pairs[start : start + WRITTEN_AT_ONCE]
             payloads = {chunk.id: _chunk_payload(chunk) for chunk, _ in some}
             await self._points.insert(payloads, {chunk.id: named for chunk, named in some})
+            await asyncio.sleep(0)
 
     async def chunk_ids(self, document_id: str) -> set[str]:
         where = Where(equal=_CHUNKS | {"document": document_id})

@@ -85,6 +85,10 @@ class QdrantStore:
         self._messages = messages
         self._records = records
 
+    def collection(self, name: str) -> Collection:
+        """One of qdrant_points.INDEXES."""
+        raise NotImplementedError
+
     # --- messages
 
     async def insert(self, messages: Sequence[Message]) -> None:

@@ -70,8 +70,9 @@ class Gateway:
 
         query = {name: value for name, value in wanted.items() if value is not None}
         sent = {"json": body} if body is not None else {}
+        verify = self.url.startswith("https:")  # else the certificates would be read for nothing, at each call
         try:
-            async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=timeout_s) as http:
+            async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=timeout_s, verify=verify) as http:
                 response = await http.request(method, path, params=query, **sent)
         except httpx2.HTTPError as error:
             raise UnavailableError(

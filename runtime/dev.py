@@ -102,13 +102,18 @@ async def _run(options: Options, settings: Settings) -> None:
         webhooks = await stack.enter_async_context(wiring.open_webhooks(settings))
         blobs = wiring.open_blobs(settings)
         servers = await stack.enter_async_context(wiring.open_servers(settings))
-        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
+        embedder = await stack.enter_async_context(wiring.open_embedder(settings, demo=options.demo))
+        knowledge = wiring.knowledge_of(store)
+        library = wiring.library_of(knowledge, blobs, wiring.open_lexicon(settings), embedder)
+        ports = wiring.Ports(
+            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, library.search)
+        )
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
         reader = ThreadReader(store, ports.events)
         door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
         stack.push_async_callback(door.close)
-        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs, [door.route])
+        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs, [door.route], library)
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:

@@ -51,6 +51,7 @@ from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
 from adapters import embedders
+from adapters import qdrant_points as points
 from adapters.blobs import FolderBlobs
 from adapters.documents import Documents
 from adapters.embedders import Endpoint, OpenEmbedder
@@ -60,6 +61,8 @@ from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
+from adapters.qdrant_knowledge import QdrantKnowledge
+from adapters.qdrant_store import QdrantStore
 from adapters.streams_memory import MemoryEvents
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
@@ -263,6 +266,12 @@ def open_lexicon(settings: Settings) -> Lexicon:
 
 def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
+
+
+def knowledge_of(store: Store) -> KnowledgeStore:
+    """The documents that are kept beside the messages."""
+    assert isinstance(store, QdrantStore)
+    return QdrantKnowledge(store.collection(points.CHUNKS))
 
 
 def library_of(store: KnowledgeStore, blobs: Blobs, lexicon: Lexicon, embedder: Embedder | None) -> Library:

@@ -34,9 +34,9 @@ asyncio.run(main(sys.argv[1], int(sys.argv[2])))
 async def test_after_kill_9_of_the_reader_every_document_is_there_once(tmp_path: Path) -> None:
     room = Room(tmp_path, FakeEmbedder())
     for number in range(MANY):
-        await room.read(f"# Old {number}\n\nold words {number}", f"k{number}")
+        await room.read(f"# Old {number}\n\nold words {number}", f"k{number}.md")
     for number in range(MANY):
-        await room.add(f"# New {number}\n\nnew words n{number}x", f"k{number}")
+        await room.add(f"# New {number}\n\nnew words n{number}x", f"k{number}.md")
     room.close()
     ended = [_read(tmp_path, cut) for cut in (1, 3, 17, 90, 200)]
     assert ended[:3] == [-9, -9, -9]
