@@ -76,7 +76,7 @@ class Indexing:
         texts = [indexed_text(row) if row.role in ROLES else "" for row in rows]
         entries = [self._entry(row, text) for row, text in zip(rows, texts, strict=True)]
         try:
-            embedded, tokens = await self._embed_all(rows, texts, state)
+            embedded, tokens = await self._embed_all(texts, state)
         except ModelUnavailableError:
             await self._index.place(entries)  # found by words at once
             raise
@@ -107,9 +107,7 @@ class Indexing:
             placed[row.id] = entry.model_copy(update={"place": before + 1})
         return list(placed.values())
 
-    async def _embed_all(
-        self, rows: Sequence[Message], texts: Sequence[str], state: IndexState
-    ) -> tuple[list[dict[str, Dense]], int]:
+    async def _embed_all(self, texts: Sequence[str], state: IndexState) -> tuple[list[dict[str, Dense]], int]:
         """The dense vectors of each row by model, and the tokens that it took."""
         found: list[dict[str, Dense]] = [{} for _ in texts]
         total = 0

@@ -20,7 +20,9 @@ from activities.consulting import Consulting
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
-from activities.ports import Catalog, ChatModel, EventLog, KnowledgeSearch, Store, ToolServers
+from activities.memory import Memory
+from activities.past import PastReader
+from activities.ports import Catalog, ChatModel, EventLog, KnowledgeSearch, Store, TokenCounter, ToolServers
 from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.servers import NoServers, ServedTools
@@ -52,15 +54,18 @@ class ModelActivities:
         catalog: Catalog,
         *,
         budget_tokens: int,
+        tokens: TokenCounter | None = None,
         servers: ToolServers | None = None,
+        memory: Memory | None = None,
         knowledge: KnowledgeSearch | None = None,
         queues: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._events = events
-        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
+        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens, tokens)
         self._backlog = Backlog(store, clock)
+        self._past = PastReader(self._backlog, memory)
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
@@ -87,7 +92,7 @@ class ModelActivities:
 
     async def _interrupted(self, step: Step) -> StepResult:
         """Keep what has come. The row stays open: whether the turn ends here is for the thread to say (`close_turn`)."""
-        said = {"text": step.text, "reasoning": step.reasoning or None, "updated_at": self._clock()}
+        said = {"text": step.text, "reasoning": step.reasoning or None, "updated_at": self._clock()} | _shown(step)
         row = await self._store.amend(step.answer_id, step.attempt, said)
         if row is not None and row.status == "complete":  # it was just done
             return await self._done(step, row)
@@ -140,7 +145,6 @@ class ModelActivities:
             await self._served.equip(step, running)
             self._consulting.equip(step)
             step.see(running, row.created_at, self._clock())
-            await self._consulting.look_up(step)
             row = await (self._stop(step) if await stops(step) else self._save(step, await self._ask(step)))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
             raise ModelRefusedError(row.error or "the step failed before")
@@ -182,11 +186,16 @@ class ModelActivities:
 
     async def _ask(self, step: Step) -> Answer:
         """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
+        await self._consulting.look_up(step)
         try:
-            return await self._answering.ask(step, await self._backlog.before(step))
+            return await self._answering.ask(step, await self._past.of(step))
         except OutputInvalidError as error:
             if step.failed is not None:
-                said = _said(step.failed) | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                said = (
+                    _said(step.failed)
+                    | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                    | _shown(step)
+                )
                 await self._store.amend(step.answer_id, step.attempt, said)
             raise
 
@@ -214,7 +223,7 @@ class ModelActivities:
         changes = _said(completion) | {
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
-        changes |= step.served(completion.tool_calls)
+        changes |= step.served(completion.tool_calls) | _shown(step)
         if step.sources:
             changes["sources"] = [*step.sources, *completion.sources]
         if answer.value is not None:
@@ -274,6 +283,11 @@ def _said(completion: Completion) -> dict[str, Any]:
         "reasoning": completion.reasoning or None,
         "sources": list(completion.sources) or None,
     }
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    """The record of what the model was shown for the answer."""
+    return {"context": step.context.stored()} if step.context is not None else {}
 
 
 async def _completed(step: Step, completion: Completion) -> StepResult:

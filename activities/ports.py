@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from domain.agent import Agent
 from domain.chunking import Section
+from domain.context_record import ContextView
 from domain.events import Event, EventKind
 from domain.knowledge import Chunk, Document, DocumentFilter, KnowledgeFound, KnowledgeQuery, KnowledgeScope
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
@@ -15,6 +16,7 @@ from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
 from domain.prompts import Prompt, ThreadStart
 from domain.recall import Found, Indexed, IndexState, Scope
+from domain.tokens import Counter
 from domain.tooling import Asker
 from domain.vectors import Embedded, Sparse, Vector
 from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
@@ -23,7 +25,7 @@ from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 class Store(Protocol):
     """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse.
 
-    Only `get` gives rows whole; all others leave out `raw`, the provider's object, and `mcp`.
+    Only `get` gives rows whole; all others leave out `raw`, the provider's object, `mcp` and `context`.
     """
 
     async def insert(self, messages: Sequence[Message]) -> None:
@@ -274,6 +276,23 @@ class Lexicon(Protocol):
 
     def telling(self, text: str) -> list[tuple[str, int]]:
         """The words of the query as they are written, each with its number in vectors."""
+
+
+class ContextLook(Protocol):
+    """Contexts of model calls that are not made."""
+
+    async def look(self, thread: str, text: str, agent: str | None = None) -> ContextView:
+        """What the model would be shown if the text were said on the thread now.
+
+        Raises: UnknownThreadError, UnknownAgentError, HookError.
+        """
+
+
+class TokenCounter(Protocol):
+    """How many tokens texts take."""
+
+    def counter(self, model: str | None) -> Counter:
+        """For a model by its name, as near as is known; None is the model of the settings."""
 
 
 class EventLog(Protocol):

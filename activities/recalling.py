@@ -84,7 +84,7 @@ class Recaller:
         led = [one for one in [*by_words[:LED], *by_meaning[:LED]] if one.place is not None]
         beside = {(one.thread, one.place + distance) for one in led if one.place is not None for distance in DISTANCES}
         found |= {one.id: one for one in await self._index.beside(beside - known, scope)}
-        named = names_of(text)
+        named = _named(names_of(text), {one.speaker for one in found.values()})
         return [
             Candidate(
                 one.id,
@@ -92,7 +92,7 @@ class Recaller:
                 one.place,
                 lexical.get(one.id, 0.0),
                 dense.get(one.id),
-                bool(named & names_of(one.speaker)) and one.speaker not in ROLES,
+                one.speaker in named,
                 one.created_at,
             )
             for one in found.values()
@@ -108,3 +108,8 @@ class Recaller:
         return [
             Hit(message=row, score=scores[row.id], dense=dense.get(row.id), lexical=lexical.get(row.id)) for row in rows
         ]
+
+
+def _named(names: frozenset[str], speakers: Iterable[str]) -> set[str]:
+    """The speakers whom the text names by any part of their name."""
+    return {speaker for speaker in speakers if speaker not in ROLES and names & names_of(speaker)}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
-from collections.abc import Awaitable, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -28,7 +28,9 @@ class OpenEmbedder(Protocol):
     @property
     def longest(self) -> int: ...
 
-    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Embedded: ...
+    async def embed(
+        self, texts: Sequence[str], *, query: bool = False, weights: Mapping[str, float] | None = None
+    ) -> Embedded: ...
 
     async def close(self) -> None: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Self
 
 from domain.errors import ModelRefusedError, SetupError
@@ -45,7 +45,13 @@ class FastEmbedder:
     async def close(self) -> None:
         """There is nothing to close."""
 
-    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Embedded:
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        query: bool = False,
+        weights: Mapping[str, float] | None = None,  # noqa: ARG002 - the model weighs by itself
+    ) -> Embedded:
         """Raises: ModelRefusedError if the model does not do it. It counts no tokens."""
         try:
             return Embedded(await asyncio.to_thread(self._embed, texts, query))

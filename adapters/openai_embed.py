@@ -6,7 +6,7 @@ import asyncio
 import base64
 import binascii
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Self
 
 import httpx2
@@ -86,7 +86,13 @@ class OpenAIEmbedder:
         assert self._dimensions, "opened by `open`"
         return self._dimensions
 
-    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Embedded:
+    async def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        query: bool = False,
+        weights: Mapping[str, float] | None = None,  # noqa: ARG002 - the model weighs by itself
+    ) -> Embedded:
         """Raises: ModelUnavailableError if the same call may succeed later; ModelRefusedError if not."""
         vectors: list[Sequence[float]] = []
         tokens = 0

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import qdrant_edge as edge
 
@@ -29,6 +29,7 @@ _INDEXES: dict[points.IndexKind, Any] = {
 }
 _FIELDS: dict[Fields, Any] = {
     "all": True,
+    "none": False,
     "listed": edge.PayloadSelector.Exclude(list(points.NOT_LISTED)),
     "context": edge.PayloadSelector.Include(list(points.OF_CONTEXT)),
     "ranking": edge.PayloadSelector.Include(list(points.OF_RANKING)),
@@ -231,7 +232,9 @@ def _filter(where: Where) -> edge.Filter:
     must: list[Any] = [edge.HasIdCondition({where.point_id})] if where.point_id is not None else []
     must += [edge.HasIdCondition(set(where.point_ids))] if where.point_ids is not None else []
     must += [edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in where.equal.items()]
-    must += [edge.FieldCondition(key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
+    must += [
+        edge.FieldCondition(key, match=edge.MatchAny(cast(Any, list(values)))) for key, values in where.among.items()
+    ]
     must += [edge.FieldCondition(key, match=edge.MatchAny(list(values))) for key, values in where.among_all]
     must += [edge.FieldCondition(key, match=edge.MatchText(text)) for key, text in where.words.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lt=value)) for key, value in where.below.items()]

@@ -18,6 +18,7 @@ from domain.messages import Message
 from domain.recall import Found, Indexed, IndexState, Scope
 from domain.vectors import Vector
 
+MOST_KNOWN = 100_000  # rows; some 30 MB
 MOST_BESIDE = 1_000  # rows that are looked through for neighbours
 UNENDED = ["pending", "refused"]
 UNFOUND = ["pending", "refused", "failed", "withdrawn"]  # what was not said, or led nowhere
@@ -29,6 +30,7 @@ class QdrantIndex:
     def __init__(self, messages: Collection, records: Collection) -> None:
         self._messages = messages
         self._records = records
+        self._known: dict[str, Found] = {}
 
     async def state(self) -> IndexState | None:
         found = await self._records.get([points.index_point_id()])
@@ -80,8 +82,19 @@ class QdrantIndex:
         return rows[0][1].get("place") if rows else None
 
     async def search(self, vector: str, query: Vector, scope: Scope, limit: int) -> list[Found]:
-        rows = await self._messages.search(vector, query, _where(scope), limit, fields="ranking")
-        return [_found(row_id, payload, score) for row_id, score, payload in rows]
+        rows = await self._messages.search(vector, query, _where(scope), limit, fields="none")
+        await self._learn([row_id for row_id, _, _ in rows if row_id not in self._known])
+        known = ((self._known.get(row_id), score) for row_id, score, _ in rows)
+        return [Found(one.id, one.thread, one.place, one.speaker, one.created_at, score) for one, score in known if one]
+
+    async def _learn(self, row_ids: Sequence[str]) -> None:
+        """What is known of a row by its id: the same for ever once it is in the index, and read with each search else."""
+        if not row_ids:
+            return
+        if len(self._known) + len(row_ids) > MOST_KNOWN:
+            self._known.clear()
+        rows = await self._messages.get(row_ids, "ranking")
+        self._known |= {payload["id"]: _found(payload["id"], payload) for payload in rows}
 
     async def count(self, scope: Scope) -> int:
         return await self._messages.count(_where(scope))

@@ -26,13 +26,12 @@ OF_CONTEXT = (
     *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),
     *("call_id", "name", "author", "agent", "parts", "replaced_by", "blob", "tokens", "created_at"),
 )
-NOT_LISTED = ("raw", "mcp")  # large, and rarely wanted
-OF_RANKING = ("thread", "place", "author", "agent", "role", "created_at")
-Fields = Literal[
-    "all", "listed", "context", "ranking"
-]  # of a payload: without NOT_LISTED, only OF_CONTEXT or OF_RANKING
+NOT_LISTED = ("raw", "mcp", "context")  # large, and rarely wanted
+OF_RANKING = ("id", "thread", "place", "author", "agent", "role", "created_at")
+# Of a payload: `listed` is without NOT_LISTED, `context` and `ranking` are only what is named above.
+Fields = Literal["all", "none", "listed", "context", "ranking"]
 KEPT_AS_TEXT = (
-    *("raw", "mcp", "result", "metadata", "parts", "options", "reply_to", "delivery"),
+    *("raw", "mcp", "context", "result", "metadata", "parts", "options", "reply_to", "delivery"),
     *("decision", "blob", "object", "repair", "sources", "child", "parent"),
 )
 TIMES = ("created_at", "updated_at")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
@@ -78,16 +79,16 @@ class Collection(Protocol):
         """Forget the vectors of that name of all points."""
 
 
-class QdrantStore:
+class QdrantStore(ABC):
     """The store's methods. How it is opened and closed is its adapter's."""
 
     def __init__(self, messages: Collection, records: Collection) -> None:
         self._messages = messages
         self._records = records
 
+    @abstractmethod
     def collection(self, name: str) -> Collection:
         """One of qdrant_points.INDEXES."""
-        raise NotImplementedError
 
     # --- messages
 

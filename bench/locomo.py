@@ -45,7 +45,8 @@ def load(folder: Path) -> list[Conversation]:
 def _conversation(path: Path) -> Conversation:
     data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     name = path.stem
-    rows, by_label = [], {}
+    rows: list[Message] = []
+    by_label: dict[str, str] = {}
     for line, at in _lines(data):
         row = _row(name, len(rows), line, at, first_speaker=rows[0].author if rows else None)
         by_label[line["dia_id"]] = row.id

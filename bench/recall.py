@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from activities.indexing import Indexing
@@ -114,12 +115,12 @@ def _report(
     _table("words alone (BM25)", by_words)
     _table("meaning alone (dense)", by_meaning)
     for size in SIZES:
-        _figure(f"recall.r{size}", _mean(asked, lambda one, size=size: one.at(size)))
+        _figure(f"recall.r{size}", _mean(asked, partial(Asked.at, size=size)))
     _figure("recall.r10_neighbours", _mean(asked, lambda one: one.near(10)))
     multi_hop = [one for one in asked if one.question.category == 1]
     _figure("recall.r10_multihop_neighbours", _mean(multi_hop, lambda one: one.near(10)))
     for budget in BUDGETS:
-        _figure(f"recall.tokens{budget}", _mean(asked, lambda one, budget=budget: one.within(budget)))
+        _figure(f"recall.tokens{budget}", _mean(asked, partial(Asked.within, tokens=budget)))
     _figure("recall.bm25_r10", _mean(by_words, lambda one: one.at(10)))
     _figure("recall.dense_r10", _mean(by_meaning, lambda one: one.at(10)))
     print(f"figure recall.query_p50 {statistics.median(times):.2f} ms")
@@ -133,8 +134,8 @@ def _table(name: str, asked: Sequence[Asked]) -> None:
     groups = [("all", asked)] + [(c, [a for a in asked if a.conversation.name == c]) for c in _names(asked)]
     groups += [(label, [a for a in asked if a.question.category == number]) for number, label in CATEGORIES.items()]
     for label, some in groups:
-        values = [_mean(some, lambda one, size=size: one.at(size)) for size in SIZES]
-        values += [_mean(some, lambda one, size=size: one.near(size)) for size in SIZES[:3]]
+        values = [_mean(some, partial(Asked.at, size=size)) for size in SIZES]
+        values += [_mean(some, partial(Asked.near, size=size)) for size in SIZES[:3]]
         print(f"  {label:22s}{len(some):5d}" + "".join(f"{value:8.1f}" for value in values))
 
 

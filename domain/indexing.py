@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from functools import lru_cache
 
 from domain.messages import Message
 
@@ -13,7 +14,7 @@ LONGEST_NAME = 100  # characters of a name that is indexed
 
 
 def indexed_text(row: Message) -> str:
-    """ "Caroline: I went hiking yesterday (8 May 2023)"; empty if there is nothing to be found."""
+    """`Caroline: I went hiking yesterday (8 May 2023)`; empty if there is nothing to be found."""
     text = row.text.strip()
     if not text:
         return ""
@@ -28,11 +29,12 @@ def speaker_of(row: Message) -> str:
 
 
 def spoken_date(at: float) -> str:
-    """ "8 May 2023", of seconds since 1970, as one would say it."""
+    """`8 May 2023`, of seconds since 1970, as one would say it."""
     day = datetime.fromtimestamp(at, UTC)
     return f"{day.day} {day:%B %Y}"
 
 
+@lru_cache(1_000)
 def names_of(text: str) -> frozenset[str]:
     """Its words that may be names, in small letters: those with a capital, or all where there is none."""
     words = [word for word in _WORD.findall(text) if len(word) > 1]

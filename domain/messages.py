@@ -110,6 +110,7 @@ class Message(BaseModel):
     handoff: str | None = None  # of a tool's result: the agent that has the thread from then on
     metadata: dict[str, Any] = Field(default_factory=dict)
     mcp: dict[str, Any] | None = None  # of an answer: what MCP servers offered it, see domain.mcp.Listing
+    context: dict[str, Any] | None = None  # of an answer: what the model was shown, see domain.context_record
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same
     created_at: float = 0.0  # seconds since 1970

@@ -23,7 +23,7 @@ RECENT_DAYS = 30.0
 _DAY_S = 86_400.0
 
 
-@dataclass(frozen=True)
+@dataclass(slots=True)
 class Candidate:
     """A message that may be shown. `place` counts the messages of its thread; 0 or more, None if it is not known."""
 
@@ -74,17 +74,15 @@ def _fused(candidates: Sequence[Candidate]) -> list[float]:
 
 def _flowed(candidates: Sequence[Candidate], scores: Sequence[float]) -> list[float]:
     at = _places(candidates, scores)
-
-    def better(candidate: Candidate, distance: int) -> float:
-        if candidate.place is None:
-            return 0.0
-        before, after = (candidate.thread, candidate.place - distance), (candidate.thread, candidate.place + distance)
-        return max(at.get(before, 0.0), at.get(after, 0.0))
-
-    return [
-        score + BESIDE * better(candidate, 1) + BEYOND * better(candidate, 2)
-        for candidate, score in zip(candidates, scores, strict=True)
-    ]
+    flowed: list[float] = []
+    for candidate, score in zip(candidates, scores, strict=True):
+        if candidate.place is not None:
+            around = at[candidate.thread]
+            place = candidate.place
+            score += BESIDE * max(around.get(place - 1, 0.0), around.get(place + 1, 0.0))  # noqa: PLW2901
+            score += BEYOND * max(around.get(place - 2, 0.0), around.get(place + 2, 0.0))  # noqa: PLW2901
+        flowed.append(score)
+    return flowed
 
 
 def _chosen(candidates: Sequence[Candidate], scores: list[float], limit: int) -> list[Ranked]:
@@ -118,11 +116,11 @@ def _neighbours(candidate: Candidate, beside: Mapping[tuple[str, int], list[int]
         yield from beside.get((candidate.thread, place), ())
 
 
-def _places(candidates: Sequence[Candidate], scores: Sequence[float]) -> dict[tuple[str, int], float]:
-    """The best score at each place."""
-    found: dict[tuple[str, int], float] = {}
+def _places(candidates: Sequence[Candidate], scores: Sequence[float]) -> dict[str, dict[int, float]]:
+    """The best score at each place, by thread."""
+    found: dict[str, dict[int, float]] = {}
     for candidate, score in zip(candidates, scores, strict=True):
-        if candidate.place is not None:
-            key = (candidate.thread, candidate.place)
-            found[key] = max(found.get(key, 0.0), score)
+        around = found.setdefault(candidate.thread, {})
+        if candidate.place is not None and score > around.get(candidate.place, 0.0):
+            around[candidate.place] = score
     return found

@@ -12,11 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from activities.ports import Blobs, Store
+from activities.ports import Blobs, ContextLook, Store
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from gateway import knowledge
 from gateway.calls import calls_of
+from gateway.contexts import contexts_of
 from gateway.threads import threads_of
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -25,6 +26,8 @@ ROUTES = (
     "/api/threads",
     "/api/threads/{thread}/messages",
     "/api/threads/{thread}/messages/{message_id}/result",
+    "/api/threads/{thread}/context",
+    "/api/messages/{message_id}/context",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
     *knowledge.ROUTES,
@@ -40,6 +43,7 @@ def make_app(
     version: str,
     blobs: Blobs | None = None,
     doors: Sequence[BaseRoute] = (),
+    contexts: ContextLook | None = None,
     library: knowledge.Library | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
@@ -61,6 +65,7 @@ def make_app(
 
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
+    app.include_router(contexts_of(store, contexts))
     if library is not None:
         app.include_router(knowledge.knowledge_of(library))
     return app

@@ -29,6 +29,7 @@ from domain.messages import preview
 from domain.prompts import ThreadStart, read_thread_id
 from gateway.app import make_app
 from gateway.filter import run_filter, standard_input
+from gateway.knowledge import Library
 from gateway.mcp_door import McpDoor
 from runtime import banner, local, logs, wiring
 from runtime.children import ChildError
@@ -102,18 +103,26 @@ async def _run(options: Options, settings: Settings) -> None:
         webhooks = await stack.enter_async_context(wiring.open_webhooks(settings))
         blobs = wiring.open_blobs(settings)
         servers = await stack.enter_async_context(wiring.open_servers(settings))
-        embedder = await stack.enter_async_context(wiring.open_embedder(settings, demo=options.demo))
-        knowledge = wiring.knowledge_of(store)
-        library = wiring.library_of(knowledge, blobs, wiring.open_lexicon(settings), embedder)
+        tokens = wiring.open_tokens(choice)
+        memory = await stack.enter_async_context(wiring.open_memory(settings, store, demo=options.demo))
+        knowledge = wiring.knowledge_of(store, blobs, webhooks, memory)
         ports = wiring.Ports(
-            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, library.search)
+            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
+            knowledge,
         )
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
+        await wiring.keep_memory(client, settings.task_queue)
         reader = ThreadReader(store, ports.events)
         door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
         stack.push_async_callback(door.close)
-        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs, [door.route], library)
+        library = Library(knowledge.store, knowledge.search, blobs)
+        app = make_app(
+            *(store, threads, _health(client, worker, registry), VERSION, blobs),
+            doors=[door.route],
+            contexts=wiring.make_looks(ports),
+            library=library,
+        )
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:

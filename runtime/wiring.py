@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion, WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -24,14 +24,15 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
+from activities.calling import Estimates
 from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
-from activities.ingesting import ChunkEmbedding, Ingesting
-from activities.keeping import Chore
-from activities.knowledge import HybridSearch
+from activities.keeping import Chore, KeepingActivities
+from activities.library import Knowledge
+from activities.looking import ContextLooks
+from activities.memory import Memory
 from activities.model import ModelActivities
-from activities.noticing import Callbacks
 from activities.operating import OperatingActivities
 from activities.ports import (
     Blobs,
@@ -39,10 +40,9 @@ from activities.ports import (
     ChatModel,
     Embedder,
     EventLog,
-    KnowledgeSearch,
-    KnowledgeStore,
     Lexicon,
     Store,
+    TokenCounter,
     ToolServers,
     Webhooks,
 )
@@ -50,8 +50,7 @@ from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
-from adapters import embedders
-from adapters import qdrant_points as points
+from adapters import embedders, qdrant_points
 from adapters.blobs import FolderBlobs
 from adapters.documents import Documents
 from adapters.embedders import Endpoint, OpenEmbedder
@@ -61,21 +60,24 @@ from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
+from adapters.qdrant_index import QdrantIndex
 from adapters.qdrant_knowledge import QdrantKnowledge
 from adapters.qdrant_store import QdrantStore
 from adapters.streams_memory import MemoryEvents
+from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
 from client.threads import Threads
+from domain import keeping
 from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
-from gateway.knowledge import Library
 from runtime import leash, temporal
 from runtime.embedding_choice import EmbeddingChoice, EmbeddingEndpoint, choose_embedding, embedding_endpoints
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
 from runtime.settings import Settings, variable, webhook_key
 from workflows import attributes
+from workflows.memory import KeepMemory
 from workflows.thread import AgentThread
 
 # An interrupt or a lost lease is heard within this time; a shorter one halves the throughput of the server.
@@ -105,7 +107,9 @@ class Ports:
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
-    knowledge: KnowledgeSearch | None = None  # without: agents look nothing up
+    tokens: TokenCounter = field(default_factory=Estimates)
+    memory: Memory | None = None  # without: nothing is recalled
+    knowledge: Knowledge | None = None  # without: agents look nothing up
 
 
 def make_worker(
@@ -127,7 +131,7 @@ def make_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[AgentThread],
+        workflows=[AgentThread, KeepMemory],
         activities=_activities(client, task_queue, ports, max_activities, queues=queues),
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -150,8 +154,10 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.model,
         ports.catalog,
         budget_tokens=ports.context_tokens,
+        tokens=ports.tokens,
+        memory=ports.memory,
         servers=ports.servers,
-        knowledge=ports.knowledge,
+        knowledge=ports.knowledge.search if ports.knowledge else None,
         queues=queues,
     )
     agents = Threads(client, task_queue, ports.catalog.default)
@@ -163,7 +169,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         delegations,
         ports.blobs,
         servers=ports.servers,
-        knowledge=ports.knowledge,
+        knowledge=ports.knowledge.search if ports.knowledge else None,
     )
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
@@ -182,7 +188,18 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         delivery.notify,
         operating.note_operator,
         operating.save_said,
+        KeepingActivities(_chores(ports)).keep_memory,
     ]
+
+
+def make_looks(ports: Ports) -> ContextLooks:
+    """Contexts to be looked at, as the worker's model calls have them."""
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory)
+
+
+def _chores(ports: Ports) -> list[Chore]:
+    kept = [ports.memory.chores if ports.memory else [], ports.knowledge.chores if ports.knowledge else []]
+    return [chore for chores in kept for chore in chores]
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
@@ -260,6 +277,31 @@ async def embedder_of(settings: Settings, vector_name: str) -> AsyncIterator[Emb
             await embedder.close()
 
 
+@asynccontextmanager
+async def open_memory(settings: Settings, store: QdrantStore, *, demo: bool = False) -> AsyncIterator[Memory]:
+    """Memory over the store, while entered. Raises: SetupError if the embedding model cannot be used as it is written."""
+    index = QdrantIndex(store.collection(qdrant_points.MESSAGES), store.collection(qdrant_points.RECORDS))
+    async with AsyncExitStack() as stack:
+        embedder = await stack.enter_async_context(open_embedder(settings, demo=demo))
+        state, older = await index.state(), {}
+        active = state.active if state else None
+        if active is not None and (embedder is None or embedder.name != active):
+            found = await stack.enter_async_context(embedder_of(settings, active))
+            older = {active: found} if found else {}
+        yield Memory(index, open_lexicon(settings), embedder, older)
+
+
+async def keep_memory(client: Client, task_queue: str) -> None:
+    """See that the background work of memory goes on, here or on another worker."""
+    await client.start_workflow(
+        KeepMemory.run,
+        id=keeping.workflow_id(task_queue),
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary="Memory: embeddings, facts, summaries, documents",
+    )
+
+
 def open_lexicon(settings: Settings) -> Lexicon:
     return WordLexicon(settings.language)
 
@@ -268,26 +310,15 @@ def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
 
 
-def knowledge_of(store: Store) -> KnowledgeStore:
-    """The documents that are kept beside the messages."""
-    assert isinstance(store, QdrantStore)
-    return QdrantKnowledge(store.collection(points.CHUNKS))
+def knowledge_of(store: QdrantStore, blobs: Blobs, webhooks: Webhooks, memory: Memory) -> Knowledge:
+    """Documents beside the messages, found by the same words and the same embedding model."""
+    chunks = QdrantKnowledge(store.collection(qdrant_points.CHUNKS))
+    return Knowledge(chunks, blobs, Documents(), webhooks, memory.lexicon, memory.embedder)
 
 
-def library_of(store: KnowledgeStore, blobs: Blobs, lexicon: Lexicon, embedder: Embedder | None) -> Library:
-    """Knowledge for the gateway; its `search` is also the `knowledge` of Ports."""
-    return Library(store, HybridSearch(store, lexicon, embedder), blobs)
-
-
-def knowledge_chores(
-    store: KnowledgeStore, blobs: Blobs, lexicon: Lexicon, embedder: Embedder | None, webhooks: Webhooks
-) -> list[Chore]:
-    """What is done about knowledge in the background."""
-    return [
-        Ingesting(store, blobs, Documents(), lexicon, embedder),
-        ChunkEmbedding(store, embedder),
-        Callbacks(store, webhooks),
-    ]
+def open_tokens(choice: ModelChoice) -> TokenCounter:
+    """As OpenAI's models count where one is asked, or may be; everything else is estimated."""
+    return OpenAITokens(choice.name) if choice.kind in ("openai", "compatible", "provider") else Estimates()
 
 
 def version(settings: Settings) -> dict[str, Any]:
@@ -321,14 +352,19 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         webhooks = await stack.enter_async_context(open_webhooks(settings))
         blobs = open_blobs(settings)
         servers = await stack.enter_async_context(open_servers(settings))
-        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
+        tokens = open_tokens(choice)
+        memory = await stack.enter_async_context(open_memory(settings, store))
+        ports = Ports(
+            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
+        )
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
+        await keep_memory(client, settings.task_queue)
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings) -> AsyncIterator[QdrantStore]:
     """The store while entered: a Qdrant server's if there is one, else the embedded one, which belongs to this process.
 
     Raises: StoreBusyError if another process has the embedded one; StoreError, SetupError with the remedy.
@@ -345,7 +381,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def _open_server(settings: Settings, url: str) -> AsyncIterator[Store]:
+async def _open_server(settings: Settings, url: str) -> AsyncIterator[QdrantStore]:
     from adapters.qdrant_server import ServerStore  # a second of imports, for those who have a server
 
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
