@@ -354,8 +354,10 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         servers = await stack.enter_async_context(open_servers(settings))
         tokens = open_tokens(choice)
         memory = await stack.enter_async_context(open_memory(settings, store))
+        knowledge = knowledge_of(store, blobs, webhooks, memory)
         ports = Ports(
-            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
+            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
+            knowledge,
         )
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         await keep_memory(client, settings.task_queue)
