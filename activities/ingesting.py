@@ -170,9 +170,11 @@ class ChunkEmbedding:
 
     name = "knowledge vectors"
 
-    def __init__(self, store: KnowledgeStore, embedder: Embedder | None) -> None:
+    def __init__(self, store: KnowledgeStore, embedder: Embedder | None, older: Sequence[str] = ()) -> None:
+        """`older` name vectors that are searched until all chunks have those of the embedder, and are dropped then."""
         self._store = store
         self._embedder = embedder
+        self._older = list(older)
         self._ready = False
 
     @property
@@ -190,6 +192,8 @@ class ChunkEmbedding:
         if chunks:
             found, _ = await self._vectors(self._embedder, chunks)
             await self._store.embed(self.model, {chunk_id: named[self.model] for chunk_id, named in found.items()})
+        while self._older and not chunks:
+            await self._store.drop_model(self._older.pop())
         return len(chunks)
 
     async def try_vectors(self, chunks: Sequence[Chunk]) -> tuple[dict[str, dict[str, Vector]], int]:

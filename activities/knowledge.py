@@ -30,10 +30,18 @@ Listed = Sequence[tuple[Chunk, float]]
 class HybridSearch:
     """activities.ports.KnowledgeSearch over the ports it is given. Without an embedder, by words alone."""
 
-    def __init__(self, store: KnowledgeStore, lexicon: Lexicon, embedder: Embedder | None = None) -> None:
+    def __init__(
+        self,
+        store: KnowledgeStore,
+        lexicon: Lexicon,
+        embedder: Embedder | None = None,
+        older: Sequence[Embedder] = (),
+    ) -> None:
+        """`older` are those of vectors that some chunks may still have instead."""
         self._store = store
         self._lexicon = lexicon
         self._embedder = embedder
+        self._older = older
 
     async def search(self, query: KnowledgeQuery) -> KnowledgeFound:
         text = query.text.strip()[:LONGEST_QUERY]
@@ -41,7 +49,7 @@ class HybridSearch:
             return KnowledgeFound()
         vector, note = await self._vector(text, query) if query.dense else (None, "")
         depth = max(LEAST_DEPTH, 3 * query.limit)
-        near, worded = await asyncio.gather(self._near(query, vector, depth), self._worded(query, text, depth))
+        near, worded = await asyncio.gather(self._near(query, text, vector, depth), self._worded(query, text, depth))
         chunks = {chunk.id: chunk for chunk, _ in [*near, *worded]}
         scores = fused([(_ids(near), query.dense), (_ids(worded), query.words)])
         dense, lexical = {c.id: score for c, score in near}, {c.id: score for c, score in worded}
@@ -79,10 +87,23 @@ class HybridSearch:
         rarest = max(worth.values(), default=1.0)
         return {word: worth.get(number, rarest) for word, number in words}
 
-    async def _near(self, query: KnowledgeQuery, vector: Dense | None, depth: int) -> Listed:
+    async def _near(self, query: KnowledgeQuery, text: str, vector: Dense | None, depth: int) -> Listed:
         if vector is None or self._embedder is None:
             return []
-        return await self._store.search(self._embedder.name, vector, query.scope, depth)
+        found = list(await self._store.search(self._embedder.name, vector, query.scope, depth))
+        for embedder in self._older:
+            known = {chunk.id for chunk, _ in found}
+            found += [hit for hit in await self._near_by(embedder, query, text, depth) if hit[0].id not in known]
+        return sorted(found, key=lambda hit: -hit[1])[:depth] if self._older else found
+
+    async def _near_by(self, embedder: Embedder, query: KnowledgeQuery, text: str, depth: int) -> Listed:
+        """By the vectors of an earlier model; none if it cannot be asked any more."""
+        try:
+            async with asyncio.timeout(EMBED_S):
+                embedded = await embedder.embed(pieces(text, embedder.longest, most=4), query=True)
+        except (ModelError, TimeoutError):
+            return []
+        return await self._store.search(embedder.name, embedded.vectors, query.scope, depth)
 
     async def _worded(self, query: KnowledgeQuery, text: str, depth: int) -> Listed:
         words: Sparse = self._lexicon.query(text)

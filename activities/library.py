@@ -23,15 +23,16 @@ class Knowledge:
     webhooks: Webhooks
     lexicon: Lexicon
     embedder: Embedder | None = None
+    older: Sequence[Embedder] = ()  # of vectors that some chunks may still have instead
 
     @cached_property
     def search(self) -> HybridSearch:
-        return HybridSearch(self.store, self.lexicon, self.embedder)
+        return HybridSearch(self.store, self.lexicon, self.embedder, self.older)
 
     @cached_property
     def chores(self) -> Sequence[Chore]:
         return [
             Ingesting(self.store, self.blobs, self.reader, self.lexicon, self.embedder),
-            ChunkEmbedding(self.store, self.embedder),
+            ChunkEmbedding(self.store, self.embedder, [embedder.name for embedder in self.older]),
             Callbacks(self.store, self.webhooks),
         ]

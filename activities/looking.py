@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from activities.backlog import Backlog
 from activities.calling import Estimates, model_request
+from activities.consulting import Consulting
 from activities.forms import Forms
 from activities.lease import Lease
 from activities.memory import Memory
 from activities.past import PastReader
-from activities.ports import Catalog, Store, TokenCounter
+from activities.ports import Catalog, KnowledgeSearch, Store, TokenCounter
 from activities.rows import asker_of, prompt_row
 from activities.step import Step
 from domain import ids
@@ -35,6 +36,7 @@ class ContextLooks:
         budget_tokens: int,
         tokens: TokenCounter | None = None,
         memory: Memory | None = None,
+        knowledge: KnowledgeSearch | None = None,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -43,6 +45,7 @@ class ContextLooks:
         self._budget = budget_tokens
         self._tokens = tokens or Estimates()
         self._memory = memory
+        self._consulting = Consulting(knowledge)
         self._clock = clock
         self._forms = Forms()
 
@@ -66,7 +69,9 @@ class ContextLooks:
         )
         place = {"turn": turn, "seq": ids.first_seq(turn)}
         row = prompt_row(thread, Prompt(id=ANY_ID, content=text), record, now).model_copy(update=place)
+        self._consulting.equip(step)
         step.see([row], now, now)
+        await self._consulting.look_up(step)
         past = await PastReader(Backlog(self._store, self._clock), self._memory).of(step)
         asked = await model_request(step, past, self._budget, self._forms, self._tokens)
         assert step.context is not None

@@ -193,6 +193,9 @@ class KnowledgeStore(Protocol):
 
     async def delete_document(self, document: Document) -> None: ...
 
+    async def holds(self, digest: str) -> bool:
+        """Whether some document, of whatever tenant and state, has this content: its blob is not to be deleted then."""
+
     async def sweep(self, limit: int) -> int:
         """Delete chunks that a deleted document's reader wrote behind the delete; returns how many."""
 
@@ -210,6 +213,9 @@ class KnowledgeStore(Protocol):
 
     async def add_model(self, name: str, dimensions: int) -> None:
         """Make room for the vectors of an embedding model. Raises: StoreError if it has some of another size."""
+
+    async def drop_model(self, name: str) -> None:
+        """Forget the vectors of an embedding model; nothing if there are none."""
 
     async def unembedded(self, model: str, limit: int) -> list[Chunk]:
         """Chunks in force without vectors of the model."""

@@ -104,6 +104,9 @@ class QdrantKnowledge:
         await self._points.delete(Where(document.id))  # before its chunks: its reader finds that it is gone
         await self._points.delete(Where(equal=_CHUNKS | {"document": document.id}))
 
+    async def holds(self, digest: str) -> bool:
+        return await self._points.count(Where(equal=_DOCUMENTS | {"digest": digest})) > 0
+
     async def _insert(self, document: Document) -> tuple[Document, bool]:
         """Keep it, or try again what failed; the slot once more, in case of a delete just before."""
         known = await self.document(document.id)
@@ -225,6 +228,9 @@ class QdrantKnowledge:
 
     async def add_model(self, name: str, dimensions: int) -> None:
         await self._points.add_vector(name, dimensions)
+
+    async def drop_model(self, name: str) -> None:
+        await self._points.drop_vector(name)
 
     async def unembedded(self, model: str, limit: int) -> list[Chunk]:
         rows = await self._points.scroll(_without(model), "created_at", limit, newest_first=False)

@@ -194,7 +194,8 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
 
 def make_looks(ports: Ports) -> ContextLooks:
     """Contexts to be looked at, as the worker's model calls have them."""
-    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory)
+    knowledge = ports.knowledge.search if ports.knowledge else None
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory, knowledge)
 
 
 def _chores(ports: Ports) -> list[Chore]:
@@ -313,7 +314,8 @@ def open_blobs(settings: Settings) -> Blobs:
 def knowledge_of(store: QdrantStore, blobs: Blobs, webhooks: Webhooks, memory: Memory) -> Knowledge:
     """Documents beside the messages, found by the same words and the same embedding model."""
     chunks = QdrantKnowledge(store.collection(qdrant_points.CHUNKS))
-    return Knowledge(chunks, blobs, Documents(), webhooks, memory.lexicon, memory.embedder)
+    older = list(memory.older.values())
+    return Knowledge(chunks, blobs, Documents(), webhooks, memory.lexicon, memory.embedder, older)
 
 
 def open_tokens(choice: ModelChoice) -> TokenCounter:

@@ -104,6 +104,7 @@ class Room:
         self.cutting = Cutting(self.shard)
         self.blobs: Blobs = FolderBlobs(folder / "blobs")
         self.embedder = embedder
+        self.older: list[Embedder] = []
         self.webhooks = webhooks
         self.now = 1_000.0
         self.live()
@@ -114,8 +115,8 @@ class Room:
         self.cutting.cut_at = None
         self.store = QdrantKnowledge(self.cutting)
         self.chore = Ingesting(self.store, self.blobs, Documents(), lexicon, self.embedder, clock=lambda: self.now)
-        self.vectors = ChunkEmbedding(self.store, self.embedder)
-        self.search = HybridSearch(self.store, lexicon, self.embedder)
+        self.vectors = ChunkEmbedding(self.store, self.embedder, [older.name for older in self.older])
+        self.search = HybridSearch(self.store, lexicon, self.embedder, self.older)
         if self.webhooks is not None:
             self.callbacks = Callbacks(self.store, self.webhooks, clock=lambda: self.now)
 

@@ -111,13 +111,17 @@ async def test_without_the_embedding_model_chunks_are_found_by_words_and_get_the
     assert found.hits[0].dense is not None
 
 
-async def test_another_model_makes_vectors_of_all_chunks_again(room: Room, embedder: FakeEmbedder) -> None:
+async def test_vectors_of_an_earlier_model_serve_until_there_are_those_of_the_new_one(room: Room) -> None:
     await room.read(BOOK)
-    embedder.name = "other-64"
+    room.older, room.embedder = [FakeEmbedder()], FakeEmbedder("other-512")
     room.live()
     assert await room.vectors.due() == 2
-    await room.vectors.work()
-    assert (await room.ask("green apple")).hits[0].dense is not None
+    assert (await room.ask("green apple", words=0)).hits[0].dense is not None  # by the old ones
+    assert [await room.vectors.work(), await room.vectors.work(), await room.vectors.due()] == [2, 0, 0]
+    [hit, _] = (await room.ask("green apple", words=0)).hits
+    assert hit.chunk.headings == ["Part 1"]
+    stored = await room.shard.vectors([hit.chunk.id], ["fake-64", "other-512"])
+    assert stored[hit.chunk.id].keys() == {"other-512"}
 
 
 async def test_a_large_document_takes_several_calls_and_shows_its_progress(room: Room) -> None:

@@ -205,6 +205,15 @@ class KnowledgeContract:
         again = await ready(knowledge, document(tenant))
         assert again.status == "ready"
 
+    async def test_content_is_held_as_long_as_some_document_has_it(self, knowledge: KnowledgeStore) -> None:
+        text = uuid4().hex
+        one, _ = await knowledge.add(document(new_tenant(), text))
+        other, _ = await knowledge.add(document(new_tenant(), text))
+        await knowledge.delete_document(one)
+        assert await knowledge.holds(one.digest)
+        await knowledge.delete_document(other)
+        assert not await knowledge.holds(one.digest)
+
     async def test_chunks_that_a_killed_reader_left_of_a_deleted_document_are_swept(
         self, knowledge: KnowledgeStore
     ) -> None:
