@@ -6,65 +6,63 @@ then. Each write is waited for and goes through the shard's leader (`ordering=st
 
 from __future__ import annotations
 
-import asyncio
-import json
-import math
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Self, TypeVar
 
-import httpx
-from qdrant_client import AsyncQdrantClient, models
-from qdrant_client.common.client_exceptions import ResourceExhaustedResponse
-from qdrant_client.http.exceptions import ResponseHandlingException, UnexpectedResponse
+from qdrant_client import models
 
 from adapters import qdrant_points as points
+from adapters.qdrant_connection import SETUP_S, Server
+from adapters.qdrant_layout import STRONG, Layout, dense
 from adapters.qdrant_points import Fields, Where
-from adapters.qdrant_store import Collection, QdrantStore, Row
-from domain.errors import SetupError, StoreError, UnavailableError
+from adapters.qdrant_store import Collection, QdrantStore, Row, Scored, Vectors
+from domain.errors import StoreError
+from domain.vectors import Sparse, Vector
 
 PREFIX = "everthread_"  # of the names of our collections: the server may hold others'
-OLDEST = (1, 17)  # an older server does not know `update_mode`, ignores it, and would overwrite rows
-SETUP_S = 60.0  # an index over the rows of a year takes a while
-_LATER = (408, 429)  # besides the 500s
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_STRONG = models.WriteOrdering.STRONG
-_INDEXES: dict[points.IndexKind, Any] = {
-    "keyword": models.PayloadSchemaType.KEYWORD,
-    "integer": models.PayloadSchemaType.INTEGER,
-    "float": models.PayloadSchemaType.FLOAT,
-    "words": models.TextIndexParams(
-        type=models.TextIndexType.TEXT, tokenizer=models.TokenizerType.WORD, lowercase=True
-    ),
-}
+BATCH_POINTS = 256  # of one request
+BATCH_NUMBERS = 500_000  # likewise, of its vectors: some 10 MB of JSON, and a server takes 32 MB
+_DELETED_MEANWHILE = 10  # points of one batch, one after the other: more is no coincidence
+_NO_VECTOR = "Not existing vector name"
+_NO_POINT = "No point with id"
 _FIELDS: dict[Fields, Any] = {
     "all": True,
     "listed": models.PayloadSelectorExclude(exclude=list(points.NOT_LISTED)),
     "context": models.PayloadSelectorInclude(include=list(points.OF_CONTEXT)),
 }
+Given = TypeVar("Given")
 
 
 class ServerStore(QdrantStore):
-    """activities.ports.Store on two collections of a Qdrant server. Every method may also raise UnavailableError."""
+    """activities.ports.Store on collections of a Qdrant server. Every method may also raise UnavailableError."""
 
-    def __init__(self, server: _Server, prefix: str) -> None:
+    def __init__(self, server: Server, prefix: str, layout: Layout) -> None:
         """For `open`."""
         self._server = server
         self._names = {name: prefix + name for name in points.INDEXES}
-        self._collections = {name: _Collection(server, self._names[name]) for name in points.INDEXES}
+        self._collections = {name: _Collection(server, self._names[name], layout) for name in points.INDEXES}
         super().__init__(self._collections[points.MESSAGES], self._collections[points.RECORDS])
 
     @classmethod
-    async def open(cls, url: str, *, api_key: str | None = None, timeout_s: float = 10.0, prefix: str = PREFIX) -> Self:
+    async def open(
+        cls,
+        url: str,
+        *,
+        api_key: str | None = None,
+        timeout_s: float = 10.0,
+        prefix: str = PREFIX,
+        layout: Layout | None = None,
+    ) -> Self:
         """Connect, and make the collections and indexes that are missing; others may do the same at this moment.
 
         `timeout_s` is for each call. Raises: SetupError, StoreError with the server's own sentence, UnavailableError.
         """
-        store = cls(_Server(url, api_key, timeout_s), prefix)
+        layout = layout or Layout()
+        store = cls(Server(url, api_key, timeout_s), prefix, layout)
         try:
             await store._server.check_version()
             for kind, name in store._names.items():
-                await store._server.make_collection(name, points.INDEXES[kind])
+                await store._server.make_collection(name, points.INDEXES[kind], layout)
         except BaseException:
             await store.close()
             raise
@@ -78,93 +76,28 @@ class ServerStore(QdrantStore):
         return self._collections[name]
 
 
-class _Server:
-    """The client; what goes wrong comes in our words, and nothing takes longer than its time."""
-
-    def __init__(self, url: str, api_key: str | None, timeout_s: float) -> None:
-        address = _address(url)
-        self._timeout_s = timeout_s
-        self._where = f"Qdrant at {address}"
-        self.client = AsyncQdrantClient(
-            url=str(address),
-            # Not as api_key: that warns of every plain connection, also on this machine.
-            headers={"api-key": _ascii(api_key)} if api_key else None,
-            timeout=math.ceil(timeout_s),
-            check_compatibility=False,  # it asks in a thread of its own; see check_version
-            trust_env=address.host not in _LOOPBACK,  # a proxy set for the internet cannot reach this machine
-            # The server closes a connection that was idle for 5 s; one that is just being closed fails the call on it.
-            limits=httpx.Limits(max_connections=None, max_keepalive_connections=100, keepalive_expiry=3.0),
-        )
-
-    async def check_version(self) -> None:
-        async with self.answering():
-            found = (await self.client.info()).version
-        if tuple(int(part) for part in found.split(".")[:2] if part.isdecimal()) < OLDEST:
-            wanted = ".".join(map(str, OLDEST))
-            raise SetupError(f"{self._where} is version {found}, and {wanted} is the oldest that can hold a thread")
-
-    async def make_collection(self, name: str, indexes: dict[str, points.IndexKind]) -> None:
-        async with self.answering(SETUP_S):
-            exists = await self.client.collection_exists(name)
-        if not exists:
-            await self._create(name)
-        async with self.answering(SETUP_S):
-            there = (await self.client.get_collection(name)).payload_schema
-            for field in indexes.keys() - there.keys():
-                await self.client.create_payload_index(
-                    name, field, field_schema=_INDEXES[indexes[field]], wait=True, ordering=_STRONG
-                )
-
-    async def _create(self, name: str) -> None:
-        sparse = {points.SPARSE_VECTOR: models.SparseVectorParams(modifier=models.Modifier.IDF)}
-        try:
-            async with self.answering(SETUP_S):
-                await self.client.create_collection(name, vectors_config={}, sparse_vectors_config=sparse)
-        except StoreError:
-            async with self.answering():
-                if not await self.client.collection_exists(name):  # else another worker was first
-                    raise
-
-    @asynccontextmanager
-    async def answering(self, timeout_s: float | None = None) -> AsyncIterator[None]:
-        """Raises: UnavailableError if the same call may succeed later, StoreError if it was refused."""
-        try:
-            async with asyncio.timeout(timeout_s or self._timeout_s):
-                yield
-        except TimeoutError as error:
-            raise self._unavailable(f"not within {timeout_s or self._timeout_s:g} s") from error
-        except ResourceExhaustedResponse as error:
-            raise self._unavailable(str(error)) from error
-        except (ResponseHandlingException, ValueError) as error:
-            source = getattr(error, "source", error)
-            if isinstance(source, httpx.TransportError):
-                raise self._unavailable(str(source) or type(source).__name__) from error
-            raise StoreError(f"{self._where} does not answer as Qdrant does: change EVERTHREAD_QDRANT_URL") from error
-        except UnexpectedResponse as error:
-            sentence = _sentence(error)
-            if error.status_code in _LATER or (error.status_code or 0) >= 500:
-                raise self._unavailable(sentence) from error
-            remedy = ": set EVERTHREAD_QDRANT_API_KEY" if error.status_code in (401, 403) else ""
-            raise StoreError(f"{self._where} refused it: {sentence}{remedy}") from error
-
-    def _unavailable(self, reason: str) -> UnavailableError:
-        return UnavailableError(f"{self._where} does not answer ({reason}): start it, or change EVERTHREAD_QDRANT_URL")
-
-
 class _Collection:
     """adapters.qdrant_store.Collection."""
 
-    def __init__(self, server: _Server, name: str) -> None:
+    def __init__(self, server: Server, name: str, layout: Layout) -> None:
         self._server = server
         self._client = server.client
         self._name = name
+        self._layout = layout
 
-    async def insert(self, payloads: dict[str, dict[str, Any]]) -> None:
-        new = [models.PointStruct(id=point_id, vector={}, payload=payload) for point_id, payload in payloads.items()]
-        async with self._server.answering():
-            await self._client.upsert(
-                self._name, new, wait=True, ordering=_STRONG, update_mode=models.UpdateMode.INSERT_ONLY
-            )
+    async def insert(
+        self, payloads: Mapping[str, dict[str, Any]], vectors: Mapping[str, Vectors] | None = None
+    ) -> None:
+        named = vectors or {}
+        for batch in _batches(payloads, named):
+            new = [
+                models.PointStruct(id=point_id, vector=_vectors(named.get(point_id, {})), payload=payload)
+                for point_id, payload in batch
+            ]
+            async with self._server.answering():
+                await self._client.upsert(
+                    self._name, new, wait=True, ordering=STRONG, update_mode=models.UpdateMode.INSERT_ONLY
+                )
 
     async def get(self, point_ids: Sequence[str], fields: Fields = "listed") -> list[dict[str, Any]]:
         async with self._server.answering():
@@ -174,7 +107,7 @@ class _Collection:
 
     async def change(self, where: Where, payload: dict[str, Any]) -> None:
         async with self._server.answering():
-            await self._client.set_payload(self._name, payload, _filter(where), wait=True, ordering=_STRONG)
+            await self._client.set_payload(self._name, payload, _filter(where), wait=True, ordering=STRONG)
 
     async def scroll(
         self,
@@ -194,43 +127,157 @@ class _Collection:
             )
         return [(str(record.id), record.payload or {}) for record in records]
 
+    async def walk(self, where: Where, after: str | None, limit: int, fields: Fields = "listed") -> list[Row]:
+        wanted = limit + (after is not None)  # an offset is the first point of the page, if it is still there
+        async with self._server.answering():
+            records, _ = await self._client.scroll(
+                self._name, _filter(where), wanted, offset=after, with_payload=_FIELDS[fields]
+            )
+        return [(str(record.id), record.payload or {}) for record in records if str(record.id) != after][:limit]
+
+    async def search(
+        self, vector: str, query: Vector, where: Where, limit: int, fields: Fields = "listed"
+    ) -> list[Scored]:
+        try:
+            async with self._server.answering():
+                found = await self._client.query_points(
+                    self._name,
+                    _vector(query),
+                    using=vector,
+                    query_filter=_filter(where),
+                    limit=limit,
+                    with_payload=_FIELDS[fields],
+                )
+        except StoreError as error:
+            if _NO_VECTOR in str(error):
+                return []
+            raise
+        return [(str(point.id), point.score, point.payload or {}) for point in found.points]
+
+    async def place(self, vectors: Mapping[str, Vectors]) -> None:
+        for batch in _batches(vectors, vectors):
+            await self._place(dict(batch))
+
+    async def _place(self, vectors: Mapping[str, Vectors]) -> None:
+        """The server refuses all of them if one is of a point that was deleted since they were looked at."""
+        for tries_left in reversed(range(_DELETED_MEANWHILE)):
+            there = await self._there(vectors)
+            new = [models.PointVectors(id=point_id, vector=_vectors(vectors[point_id])) for point_id in there]
+            try:
+                if new:
+                    async with self._server.answering():
+                        await self._client.update_vectors(self._name, new, wait=True, ordering=STRONG)
+                return
+            except StoreError as error:
+                if _NO_POINT not in str(error) or not tries_left:
+                    raise
+
+    async def _there(self, point_ids: Mapping[str, Vectors]) -> list[str]:
+        async with self._server.answering():
+            records = await self._client.retrieve(self._name, list(point_ids), with_payload=False)
+        return [str(record.id) for record in records]
+
+    async def vectors(self, point_ids: Sequence[str], names: Sequence[str]) -> dict[str, dict[str, Vector]]:
+        known = set(await self._sizes()) | {points.SPARSE_VECTOR}  # the server refuses others
+        async with self._server.answering():
+            records = await self._client.retrieve(
+                self._name, list(point_ids), with_payload=False, with_vectors=[name for name in names if name in known]
+            )
+        return {str(record.id): _named(record.vector) for record in records}
+
+    async def count(self, where: Where) -> int:
+        async with self._server.answering():
+            return (await self._client.count(self._name, _filter(where), exact=True)).count
+
+    async def delete(self, where: Where) -> None:
+        selected = models.FilterSelector(filter=_filter(where))
+        async with self._server.answering():
+            await self._client.delete(self._name, selected, wait=True, ordering=STRONG)
+
+    async def add_vector(self, name: str, dimensions: int) -> None:
+        if name not in (there := await self._sizes()):
+            there = await self._create_vector(name, dimensions)
+        if there[name] != dimensions:
+            raise StoreError(f"the store has vectors {name} of another size than {dimensions}: {there[name]}")
+        if self._layout.on_disk:
+            placed = {name: models.VectorParamsDiff(on_disk=True)}
+            async with self._server.answering(SETUP_S):
+                await self._client.update_collection(self._name, vectors_config=placed)
+
+    async def _create_vector(self, name: str, dimensions: int) -> dict[str, int]:
+        """Returns the sizes that there are then."""
+        refused: StoreError | None = None
+        try:
+            async with self._server.answering(SETUP_S):
+                await self._client.create_vector_name(self._name, name, dense(dimensions), wait=True, ordering=STRONG)
+        except StoreError as error:
+            refused = error
+        if name not in (there := await self._sizes()):  # else another worker was first
+            raise refused or StoreError(f"the server has made no vectors {name}")
+        return there
+
+    async def _sizes(self) -> dict[str, int]:
+        """The dense vectors of the collection."""
+        async with self._server.answering():
+            found = (await self._client.get_collection(self._name)).config.params.vectors
+        return {name: params.size for name, params in found.items()} if isinstance(found, dict) else {}
+
+    async def drop_vector(self, name: str) -> None:
+        if name in await self._sizes():
+            async with self._server.answering(SETUP_S):
+                await self._client.delete_vector_name(self._name, name, wait=True, ordering=STRONG)
+
+
+def _batches(rows: Mapping[str, Given], vectors: Mapping[str, Vectors]) -> Iterator[list[tuple[str, Given]]]:
+    """What goes into a request each."""
+    batch: list[tuple[str, Given]] = []
+    numbers = 0
+    for point_id, row in rows.items():
+        more = sum(map(_length, vectors.get(point_id, {}).values()))
+        if batch and (len(batch) == BATCH_POINTS or numbers + more > BATCH_NUMBERS):
+            yield batch
+            batch, numbers = [], 0
+        batch.append((point_id, row))
+        numbers += more
+    if batch:
+        yield batch
+
+
+def _length(vector: Vector) -> int:
+    return 2 * len(vector.indices) if isinstance(vector, Sparse) else sum(map(len, vector))
+
+
+def _vectors(named: Vectors) -> dict[str, Any]:
+    return {name: _vector(vector) for name, vector in named.items()}
+
+
+def _vector(vector: Vector) -> Any:
+    if isinstance(vector, Sparse):
+        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
+    return [list(piece) for piece in vector]
+
+
+def _named(vectors: Any) -> dict[str, Vector]:
+    return {name: _plain(vector) for name, vector in (vectors or {}).items()}
+
+
+def _plain(vector: Any) -> Vector:
+    return Sparse(vector.indices, vector.values) if isinstance(vector, models.SparseVector) else vector
+
 
 def _filter(where: Where) -> models.Filter:
     must: list[Any] = [models.HasIdCondition(has_id=[where.point_id])] if where.point_id is not None else []
+    must += [models.HasIdCondition(has_id=list(where.point_ids))] if where.point_ids is not None else []
     must += [_condition(key, match=models.MatchValue(value=value)) for key, value in where.equal.items()]
+    must += [_condition(key, match=models.MatchAny(any=list(values))) for key, values in where.among.items()]
     must += [_condition(key, match=models.MatchText(text=text)) for key, text in where.words.items()]
     must += [_condition(key, range=models.Range(lt=value)) for key, value in where.below.items()]
     must += [_condition(key, range=models.Range(lte=value)) for key, value in where.at_most.items()]
+    must += [_condition(key, range=models.Range(gte=value)) for key, value in where.at_least.items()]
+    must += [models.IsEmptyCondition(is_empty=models.PayloadField(key=key)) for key in where.missing]
     excluded: list[Any] = [_condition(key, match=models.MatchAny(any=values)) for key, values in where.unequal.items()]
     return models.Filter(must=must, must_not=excluded or None)
 
 
 def _condition(key: str, **holds: Any) -> models.FieldCondition:
     return models.FieldCondition(key=key, **holds)
-
-
-def _address(url: str) -> httpx.URL:
-    try:
-        address = httpx.URL(url)
-    except httpx.InvalidURL:
-        address = httpx.URL()
-    if address.scheme not in {"http", "https"} or not address.host or "%" in address.host:
-        raise SetupError("EVERTHREAD_QDRANT_URL is not an address: it looks like http://127.0.0.1:6333")
-    if address.userinfo:
-        raise SetupError("EVERTHREAD_QDRANT_URL holds a password: put Qdrant's key into EVERTHREAD_QDRANT_API_KEY")
-    return address
-
-
-def _ascii(api_key: str) -> str:
-    if not api_key.isascii() or not api_key.isprintable():
-        raise SetupError("EVERTHREAD_QDRANT_API_KEY has a character that no key has: copy it again")
-    return api_key
-
-
-def _sentence(error: UnexpectedResponse) -> str:
-    """What the server said; a proxy before it may say it in a page."""
-    text = error.content.decode(errors="replace")
-    try:
-        return str(json.loads(text)["status"]["error"])
-    except (ValueError, TypeError, KeyError):
-        return f"status {error.status_code}{f', {text[:200]}' if text else ''}"

@@ -160,6 +160,8 @@ def _schema(wanted: Any) -> Any:
     if isinstance(wanted, models.TextIndexParams):
         tokenizer = _TOKENIZERS[wanted.tokenizer or models.TokenizerType.WORD]
         return edge.TextIndexParams(tokenizer=tokenizer, lowercase=wanted.lowercase)
+    if isinstance(wanted, models.KeywordIndexParams):
+        return edge.KeywordIndexParams(is_tenant=wanted.is_tenant, on_disk=wanted.on_disk)
     name = str(getattr(wanted, "type", wanted))
     if name not in _KINDS:
         raise not_here(f"the index {wanted}")

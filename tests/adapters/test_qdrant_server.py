@@ -115,7 +115,7 @@ async def test_what_may_work_later_is_unavailable(status: str) -> None:
         (("404 x", "<html>nothing here</html>"), StoreError, "nothing here"),
         (("200 OK", "<html>hello</html>"), StoreError, "does not answer as Qdrant does"),
         (("200 OK", {"hello": 1}), StoreError, "does not answer as Qdrant does"),
-        (("200 OK", {"title": "q", "version": "1.16.3"}), SetupError, "is version 1.16.3, and 1.17 is the oldest"),
+        (("200 OK", {"title": "q", "version": "1.17.9"}), SetupError, "is version 1.17.9, and 1.18 is the oldest"),
     ],
     ids=str,
 )
