@@ -14,10 +14,13 @@ import httpx
 import pytest
 
 from activities.failures import PERMANENT
+from adapters import qdrant_points as points
+from adapters.qdrant_knowledge import QdrantKnowledge
 from adapters.qdrant_server import ServerStore
 from domain.errors import EverthreadError, SetupError, StoreError, UnavailableError
 from domain.messages import ThreadRecord
 from doubles.qdrant_collections import Collections
+from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.raw_server import head, serving
 from tests.adapters.store_contract import StoreContract, new_thread, row
 from tests.qdrant import QdrantDouble, qdrant_double
@@ -34,6 +37,15 @@ async def store(double: QdrantDouble) -> AsyncIterator[ServerStore]:
     store = await ServerStore.open(double.url)
     yield store
     await store.close()
+
+
+@pytest.fixture(scope="session")
+def knowledge(store: ServerStore) -> QdrantKnowledge:
+    return QdrantKnowledge(store.collection(points.CHUNKS))
+
+
+class TestServerKnowledge(KnowledgeContract):
+    """Likewise."""
 
 
 class TestServerStore(StoreContract):
