@@ -14,18 +14,17 @@ from typing import Any
 
 import structlog
 
+from activities.chunk_vectors import TEXTS_AT_ONCE, ChunkEmbedding
 from activities.knowledge import WORDS
 from activities.ports import Blobs, DocumentReader, Embedder, KnowledgeStore, Lexicon
 from domain import chunking
-from domain.errors import DocumentUnreadableError, ModelError
+from domain.errors import DocumentUnreadableError
 from domain.knowledge import Chunk, Document, chunk_id
 from domain.messages import preview
-from domain.pieces import in_pieces
 from domain.vectors import Vector
 
 DOCUMENTS_AT_ONCE = 32
 CHUNKS_AT_ONCE = 512  # written by one call of `work`
-TEXTS_AT_ONCE = 64  # that are embedded by one call
 SWEPT_AT_ONCE = 1_000
 
 log = structlog.get_logger()
@@ -163,60 +162,6 @@ class Ingesting:
 
     def _told(self, document: Document) -> dict[str, Any]:
         return {"notice": "due", "notice_at": self._clock()} if document.callback else {}
-
-
-class ChunkEmbedding:
-    """activities.keeping.Chore: vectors for chunks that have none of the model, since it was away or is another one."""
-
-    name = "knowledge vectors"
-
-    def __init__(self, store: KnowledgeStore, embedder: Embedder | None, older: Sequence[str] = ()) -> None:
-        """`older` name vectors that are searched until all chunks have those of the embedder, and are dropped then."""
-        self._store = store
-        self._embedder = embedder
-        self._older = list(older)
-        self._ready = False
-
-    @property
-    def model(self) -> str:
-        return self._embedder.name if self._embedder else ""
-
-    async def due(self) -> int:
-        return await self._store.count_unembedded(self.model) if self._embedder else 0
-
-    async def work(self) -> int:
-        """Raises: ModelUnavailableError, ModelRefusedError."""
-        if self._embedder is None:
-            return 0
-        chunks = await self._store.unembedded(self.model, TEXTS_AT_ONCE)
-        if chunks:
-            found, _ = await self._vectors(self._embedder, chunks)
-            await self._store.embed(self.model, {chunk_id: named[self.model] for chunk_id, named in found.items()})
-        while self._older and not chunks:
-            await self._store.drop_model(self._older.pop())
-        return len(chunks)
-
-    async def try_vectors(self, chunks: Sequence[Chunk]) -> tuple[dict[str, dict[str, Vector]], int]:
-        """Vectors by the chunks' ids, none if the model cannot be asked now, and the tokens that it counted."""
-        if self._embedder is None:
-            return {}, 0
-        try:
-            return await self._vectors(self._embedder, chunks)
-        except ModelError as error:
-            log.warning("knowledge.not_embedded", chunks=len(chunks), error=preview(str(error), 200))
-            return {}, 0
-
-    async def _vectors(self, embedder: Embedder, chunks: Sequence[Chunk]) -> tuple[dict[str, dict[str, Vector]], int]:
-        if not self._ready:
-            await self._store.add_model(embedder.name, embedder.dimensions)
-            self._ready = True
-        texts = in_pieces([chunk.indexed_text for chunk in chunks], embedder.longest)
-        embedded = await embedder.embed(texts.flat)
-        gathered = texts.gather(embedded.vectors)
-        found: dict[str, dict[str, Vector]] = {
-            chunk.id: {embedder.name: vectors} for chunk, vectors in zip(chunks, gathered, strict=True)
-        }
-        return found, embedded.tokens
 
 
 def _chunk(document: Document, title: str, place: int, section: chunking.Section) -> Chunk:

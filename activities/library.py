@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from activities.ingesting import ChunkEmbedding, Ingesting
+from activities.chunk_vectors import ChunkEmbedding
+from activities.ingesting import Ingesting
 from activities.keeping import Chore
 from activities.knowledge import HybridSearch
 from activities.noticing import Callbacks

@@ -13,30 +13,32 @@ reader that was overtaken by a delete brings nothing back; it moves only to vers
 from __future__ import annotations
 
 import asyncio
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adapters import qdrant_points as points
+from adapters.knowledge_points import (
+    CHUNKS,
+    DOCUMENT,
+    DOCUMENTS,
+    SLOT,
+    chunk_of,
+    chunk_payload,
+    document_of,
+    document_payload,
+    documents_where,
+    place_of,
+    within,
+    without_vectors,
+)
 from adapters.qdrant_points import Where
 from adapters.qdrant_store import Collection, page_of
-from domain.knowledge import (
-    Chunk,
-    Document,
-    DocumentFilter,
-    KnowledgeScope,
-    document_id,
-    slot_id,
-    tag,
-    tags,
-)
+from domain.knowledge import Chunk, Document, DocumentFilter, KnowledgeScope, document_id, slot_id
 from domain.messages import Page
 from domain.vectors import Vector
 
 TICK_S = 0.001  # between two versions of a key, by `order`
 WRITTEN_AT_ONCE = 16  # points: the embedded store does not wait while it writes, and others do
-DOCUMENT, CHUNK, SLOT = "document", "chunk", "slot"
-_CHUNKS, _DOCUMENTS = {"kind": CHUNK}, {"kind": DOCUMENT}
 
 
 class QdrantKnowledge:
@@ -66,7 +68,7 @@ class QdrantKnowledge:
 
     async def document(self, document_id: str) -> Document | None:
         found = await self._points.get([document_id])
-        return next((_document(payload) for payload in found if payload.get("kind") == DOCUMENT), None)
+        return next((document_of(payload) for payload in found if payload.get("kind") == DOCUMENT), None)
 
     async def in_force(self, tenant: str, namespace: str, key: str) -> Document | None:
         slots = await self._points.get([slot_id(tenant, namespace, key)])
@@ -74,18 +76,18 @@ class QdrantKnowledge:
         return await self.document(current) if current else None
 
     async def page(self, where: DocumentFilter, *, cursor: str | None, limit: int) -> Page[Document]:
-        rows, after = await page_of(self._points, _documents(where), "order", cursor, limit, newest_first=True)
-        return Page(items=[_document(payload) for _, payload in rows], next=after)
+        rows, after = await page_of(self._points, documents_where(where), "order", cursor, limit, newest_first=True)
+        return Page(items=[document_of(payload) for _, payload in rows], next=after)
 
     async def count(self, where: DocumentFilter) -> int:
-        return await self._points.count(_documents(where))
+        return await self._points.count(documents_where(where))
 
     async def pending(self, limit: int) -> list[Document]:
-        where = Where(equal=_DOCUMENTS | {"status": "pending"})
-        return [_document(row) for _, row in await self._points.scroll(where, "order", limit, newest_first=False)]
+        where = Where(equal=DOCUMENTS | {"status": "pending"})
+        return [document_of(row) for _, row in await self._points.scroll(where, "order", limit, newest_first=False)]
 
     async def count_pending(self) -> int:
-        return await self._points.count(Where(equal=_DOCUMENTS | {"status": "pending"}))
+        return await self._points.count(Where(equal=DOCUMENTS | {"status": "pending"}))
 
     async def note(self, document_id: str, changes: dict[str, Any]) -> None:
         await self._points.change(Where(document_id, equal={"status": "pending"}), points.payload(changes))
@@ -94,7 +96,7 @@ class QdrantKnowledge:
         assert where.namespace is not None, "never all of a tenant by mistake"
         held = {name: value for name, value in where.model_dump().items() if name in {"tenant", "namespace", "key"}}
         equal = {name: value for name, value in held.items() if value is not None}
-        count = await self._points.count(Where(equal=equal | _DOCUMENTS))
+        count = await self._points.count(Where(equal=equal | DOCUMENTS))
         await self._points.delete(Where(equal=equal))
         return count
 
@@ -102,15 +104,15 @@ class QdrantKnowledge:
         slot = slot_id(document.tenant, document.namespace, document.key)
         await self._points.change(Where(slot, equal={"current": document.id}), {"current": ""})
         await self._points.delete(Where(document.id))  # before its chunks: its reader finds that it is gone
-        await self._points.delete(Where(equal=_CHUNKS | {"document": document.id}))
+        await self._points.delete(Where(equal=CHUNKS | {"document": document.id}))
 
     async def holds(self, digest: str) -> bool:
-        return await self._points.count(Where(equal=_DOCUMENTS | {"digest": digest})) > 0
+        return await self._points.count(Where(equal=DOCUMENTS | {"digest": digest})) > 0
 
     async def _insert(self, document: Document) -> tuple[Document, bool]:
         """Keep it, or try again what failed; the slot once more, in case of a delete just before."""
         known = await self.document(document.id)
-        await self._points.insert({document.id: _document_payload(document)})
+        await self._points.insert({document.id: document_payload(document)})
         again = {"status": "pending", "error": None, "order": document.order, "updated_at": document.updated_at}
         again |= {"notice": None, "notice_tries": 0, "callback": document.callback}
         await self._points.change(Where(document.id, equal={"status": "failed"}), points.payload(again))
@@ -129,9 +131,9 @@ class QdrantKnowledge:
         return found[0] if found else {"current": "", "order": 0.0}
 
     async def _latest_pending(self, document: Document) -> Document | None:
-        equal = _DOCUMENTS | _place(document) | {"status": "pending"}
+        equal = DOCUMENTS | place_of(document) | {"status": "pending"}
         rows = await self._points.scroll(Where(equal=equal), "order", 1, newest_first=True)
-        return _document(rows[0][1]) if rows else None
+        return document_of(rows[0][1]) if rows else None
 
     # --- reading one
 
@@ -139,12 +141,12 @@ class QdrantKnowledge:
         pairs = list(zip(chunks, vectors, strict=True))
         for start in range(0, len(pairs), WRITTEN_AT_ONCE):
             some = pairs[start : start + WRITTEN_AT_ONCE]
-            payloads = {chunk.id: _chunk_payload(chunk) for chunk, _ in some}
+            payloads = {chunk.id: chunk_payload(chunk) for chunk, _ in some}
             await self._points.insert(payloads, {chunk.id: named for chunk, named in some})
             await asyncio.sleep(0)
 
     async def chunk_ids(self, document_id: str) -> set[str]:
-        where = Where(equal=_CHUNKS | {"document": document_id})
+        where = Where(equal=CHUNKS | {"document": document_id})
         found: set[str] = set()
         after: str | None = None
         while rows := await self._points.walk(where, after, 1_000, "context"):
@@ -153,10 +155,10 @@ class QdrantKnowledge:
         return found
 
     async def drop(self, chunk_ids: Sequence[str]) -> None:
-        await self._points.delete(Where(point_ids=chunk_ids, equal=_CHUNKS))
+        await self._points.delete(Where(point_ids=chunk_ids, equal=CHUNKS))
 
     async def finish(self, document: Document, changes: dict[str, Any]) -> Document | None:
-        own = Where(equal=_CHUNKS | {"document": document.id})
+        own = Where(equal=CHUNKS | {"document": document.id})
         await self._points.change(own, {"status": "ready"})  # found from the next write on
         slot = slot_id(document.tenant, document.namespace, document.key)
         moved = {"current": document.id, "order": document.order}
@@ -178,7 +180,7 @@ class QdrantKnowledge:
 
     async def sweep(self, limit: int) -> int:
         rows = await self._points.scroll(
-            Where(equal=_CHUNKS | {"status": "pending"}), "created_at", limit, newest_first=False
+            Where(equal=CHUNKS | {"status": "pending"}), "created_at", limit, newest_first=False
         )
         owners = {payload["document"] for _, payload in rows}
         there = {payload["id"] for payload in await self._points.get(sorted(owners))} if owners else set()
@@ -190,19 +192,19 @@ class QdrantKnowledge:
     async def _retire_before(self, document: Document) -> None:
         before = {"order": document.order}
         replaced = {"status": "replaced", "updated_at": document.updated_at}
-        old = Where(equal=_DOCUMENTS | _place(document) | {"status": "ready"}, below=before)
-        await self._points.delete(Where(equal=_CHUNKS | _place(document), below=before))
+        old = Where(equal=DOCUMENTS | place_of(document) | {"status": "ready"}, below=before)
+        await self._points.delete(Where(equal=CHUNKS | place_of(document), below=before))
         await self._points.change(old, replaced)
 
     # --- search
 
     async def search(self, vector: str, query: Vector, scope: KnowledgeScope, limit: int) -> list[tuple[Chunk, float]]:
-        found = await self._points.search(vector, query, _within(scope), limit)
-        chunks = [(_chunk(payload), score) for _, score, payload in found]
+        found = await self._points.search(vector, query, within(scope), limit)
+        chunks = [(chunk_of(payload), score) for _, score, payload in found]
         return await self._in_force(chunks)
 
     async def worth(self, numbers: Sequence[int], scope: KnowledgeScope) -> dict[int, float]:
-        return await self._points.worth(points.SPARSE_VECTOR, numbers, _within(scope))
+        return await self._points.worth(points.SPARSE_VECTOR, numbers, within(scope))
 
     async def similar(self, vector: str, query: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
         if not chunk_ids:
@@ -214,10 +216,10 @@ class QdrantKnowledge:
         if last < first:
             return []
         where = Where(
-            equal=_CHUNKS | {"document": document_id}, at_least={"place": float(first)}, at_most={"place": float(last)}
+            equal=CHUNKS | {"document": document_id}, at_least={"place": float(first)}, at_most={"place": float(last)}
         )
         rows = await self._points.scroll(where, "place", last - first + 1, newest_first=False)
-        return [_chunk(payload) for _, payload in rows]
+        return [chunk_of(payload) for _, payload in rows]
 
     async def _in_force(self, found: list[tuple[Chunk, float]]) -> list[tuple[Chunk, float]]:
         slots = {slot_id(chunk.tenant, chunk.namespace, chunk.key) for chunk, _ in found}
@@ -233,11 +235,11 @@ class QdrantKnowledge:
         await self._points.drop_vector(name)
 
     async def unembedded(self, model: str, limit: int) -> list[Chunk]:
-        rows = await self._points.scroll(_without(model), "created_at", limit, newest_first=False)
-        return [_chunk(payload) for _, payload in rows]
+        rows = await self._points.scroll(without_vectors(model), "created_at", limit, newest_first=False)
+        return [chunk_of(payload) for _, payload in rows]
 
     async def count_unembedded(self, model: str) -> int:
-        return await self._points.count(_without(model))
+        return await self._points.count(without_vectors(model))
 
     async def embed(self, model: str, vectors: Mapping[str, Vector]) -> None:
         await self._points.place({chunk_id: {model: vector} for chunk_id, vector in vectors.items()})
@@ -246,61 +248,12 @@ class QdrantKnowledge:
     # --- callbacks
 
     async def noticed(self, before: float, limit: int) -> list[Document]:
-        where = Where(equal=_DOCUMENTS | {"notice": "due"}, at_most={"notice_at": before})
+        where = Where(equal=DOCUMENTS | {"notice": "due"}, at_most={"notice_at": before})
         rows = await self._points.scroll(where, "notice_at", limit, newest_first=False)
-        return [_document(payload) for _, payload in rows]
+        return [document_of(payload) for _, payload in rows]
 
     async def count_noticed(self) -> int:
-        return await self._points.count(Where(equal=_DOCUMENTS | {"notice": "due"}))
+        return await self._points.count(Where(equal=DOCUMENTS | {"notice": "due"}))
 
     async def note_notice(self, document_id: str, changes: dict[str, Any]) -> None:
         await self._points.change(Where(document_id, equal={"notice": "due"}), points.payload(changes))
-
-
-def _place(document: Document) -> dict[str, str]:
-    return {"tenant": document.tenant, "namespace": document.namespace, "key": document.key}
-
-
-def _documents(where: DocumentFilter) -> Where:
-    return Where(equal=_DOCUMENTS | where.model_dump(exclude_none=True))
-
-
-def _within(scope: KnowledgeScope) -> Where:
-    """Chunks that may be found in a scope: the tenant's, in each case."""
-    return Where(
-        equal=_CHUNKS | {"tenant": scope.tenant, "namespace": scope.namespace, "status": "ready"},
-        among_all=[("filters", _wanted(name, value)) for name, value in scope.filters.items()],
-    )
-
-
-def _without(model: str) -> Where:
-    return Where(equal=_CHUNKS | {"status": "ready"}, unequal={"embedded": [model]})
-
-
-def _wanted(name: str, value: str | Sequence[str]) -> list[str]:
-    return [tag(name, value)] if isinstance(value, str) else [tag(name, one) for one in value]
-
-
-def _document_payload(document: Document) -> dict[str, Any]:
-    return _payload(document.model_dump(mode="json"), document.filters) | {"kind": DOCUMENT, "document": document.id}
-
-
-def _chunk_payload(chunk: Chunk) -> dict[str, Any]:
-    return _payload(chunk.model_dump(mode="json"), chunk.filters) | {"kind": CHUNK}
-
-
-def _payload(fields: dict[str, Any], filters: Mapping[str, str]) -> dict[str, Any]:
-    return points.payload(fields) | {"filters": tags(filters)}
-
-
-def _document(stored: dict[str, Any]) -> Document:
-    fields = {name: value for name, value in _fields(stored).items() if name not in {"kind", "document"}}
-    return Document.model_validate(fields)
-
-
-def _chunk(stored: dict[str, Any]) -> Chunk:
-    return Chunk.model_validate({name: value for name, value in _fields(stored).items() if name != "kind"})
-
-
-def _fields(stored: dict[str, Any]) -> dict[str, Any]:
-    return points.fields(stored) | {"filters": dict(json.loads(text) for text in stored.get("filters") or [])}

@@ -8,7 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from activities.ingesting import ChunkEmbedding, Ingesting
+from activities.chunk_vectors import ChunkEmbedding
+from activities.ingesting import Ingesting
 from activities.knowledge import HybridSearch
 from activities.noticing import Callbacks
 from activities.ports import Blobs, Embedder, Webhooks

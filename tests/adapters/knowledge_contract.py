@@ -255,6 +255,16 @@ class KnowledgeContract:
         assert await found(knowledge, tenant, lang=["de", "en"], year="1") == ["apple a", "apple b"]
         assert await found(knowledge, tenant, lang="en", year="2") == []
 
+    async def test_a_word_is_as_rare_as_it_is_in_the_scope(self, knowledge: KnowledgeStore) -> None:
+        made, _ = await knowledge.add(document(tenant := new_tenant()))
+        await ready(knowledge, document(new_tenant()), "apple of another tenant")
+        chunks = [chunk(made, place, f"word {place}") for place in range(4)]
+        await knowledge.put(chunks, [{"bm25": PEAR if place else APPLE} for place in range(4)])
+        await knowledge.finish(made, {})
+        worth = await knowledge.worth([1, 2, 3], KnowledgeScope(tenant=tenant, namespace="n"))
+        assert worth.keys() == {1, 2}
+        assert worth[1] > worth[2]
+
     async def test_the_chunks_around_a_place_come_in_order(self, knowledge: KnowledgeStore) -> None:
         made = await ready(knowledge, document(new_tenant()), "a", "b", "c", "d")
         assert [near.text for near in await knowledge.around(made.id, 1, 2)] == ["b", "c"]
