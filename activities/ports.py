@@ -15,7 +15,7 @@ from domain.mcp import McpServer, ServerResult, ServerTool
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
 from domain.prompts import Prompt, ThreadStart
-from domain.recall import Found, Indexed, IndexState, Scope
+from domain.recall import Found, Indexed, IndexState, Recalled, RecallQuery, Scope
 from domain.tokens import Counter
 from domain.tooling import Asker
 from domain.vectors import Embedded, Sparse, Vector
@@ -138,7 +138,7 @@ class MessageIndex(Protocol):
         """The messages at places, pairs of thread and place."""
 
     async def rows(self, message_ids: Sequence[str]) -> list[Message]:
-        """Those that exist, in the order asked for, with what a context is made of."""
+        """Those that exist, in the order asked for, without what is never listed."""
 
     async def turns(self, turns: Collection[tuple[str, int]], limit: int) -> list[Message]:
         """The ended rows of turns, pairs of thread and number, in order."""
@@ -246,6 +246,13 @@ class DocumentReader(Protocol):
 
     async def read(self, media: str, content: bytes) -> Sequence[Section]:
         """In order. Raises: DocumentUnreadableError in a sentence, also if it would take too long."""
+
+
+class Recalls(Protocol):
+    """Search by what something is about."""
+
+    async def recall(self, query: RecallQuery) -> Recalled:
+        """The best hits, best first. If there is no vector of the text, the words alone are searched, and `note` says so."""
 
 
 class Embedder(Protocol):

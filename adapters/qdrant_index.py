@@ -113,7 +113,7 @@ class QdrantIndex:
         return [row for row in found if (row.thread, row.place) in places]
 
     async def rows(self, message_ids: Sequence[str]) -> list[Message]:
-        found = await self._messages.get(message_ids, "context") if message_ids else []
+        found = await self._messages.get(message_ids) if message_ids else []
         return [points.message_of(payload) for payload in found]
 
     async def turns(self, turns: Some[tuple[str, int]], limit: int) -> list[Message]:

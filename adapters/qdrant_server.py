@@ -167,10 +167,11 @@ class _Collection:
                 if new:
                     async with self._server.answering():
                         await self._client.update_vectors(self._name, new, wait=True, ordering=STRONG)
-                return
             except StoreError as error:
                 if _NO_POINT not in str(error) or not tries_left:
                     raise
+            else:
+                return
 
     async def _there(self, point_ids: Mapping[str, Vectors]) -> list[str]:
         async with self._server.answering():

@@ -13,6 +13,7 @@ from domain.context_record import ContextView
 from domain.errors import InputRefusedError, UnavailableError
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
+from domain.recall import IndexStatus, Recalled
 
 TIMEOUT_S = 10.0
 MOST = 200  # items a page
@@ -61,6 +62,14 @@ class Gateway:
         """What a model would be shown if the text were said on the thread now. Raises: as `messages`."""
         wanted = {"text": text, "agent": agent}
         return await self._get(ContextView, f"/api/threads/{quote(thread, safe='')}/context", wanted)
+
+    async def search(self, wanted: dict[str, Any]) -> Recalled:
+        """What a text reminds of, see domain.recall. Raises: as `messages`."""
+        return await self._get(Recalled, "/api/memory/search", wanted)
+
+    async def index_status(self) -> IndexStatus:
+        """How far the index is. Raises: as `messages`."""
+        return await self._get(IndexStatus, "/api/memory", {})
 
     async def _get(self, kind: type[P], path: str, wanted: dict[str, Any]) -> P:
         return await self.ask(kind, "GET", path, wanted)

@@ -16,6 +16,9 @@ MOST_HITS = 100
 MOST_AROUND = 20  # turns on each side of a hit
 
 
+Role = Literal["user", "assistant"]
+
+
 class Scope(BaseModel):
     """Whose messages are searched: of one tenant always, and of one owner or one thread."""
 
@@ -24,7 +27,7 @@ class Scope(BaseModel):
     tenant: str = ""
     owner: str | None = None
     thread: str | None = None
-    roles: Sequence[Literal["user", "assistant"]] = ()  # all, unless some are named
+    roles: Sequence[Role] = ()  # all, unless some are named
     agents: Sequence[str] = ()  # likewise
     after: float | None = None  # seconds since 1970: said then or later
     before: float | None = None  # said earlier
@@ -98,6 +101,14 @@ class IndexState(BaseModel):
     after: str | None = None
     filled: int = 0  # messages so far
     tokens: int = 0  # of all calls so far, as the models counted them
+
+
+class IndexStatus(BaseModel):
+    """`done` messages are in the index, `due` are to come."""
+
+    done: int
+    due: int
+    state: IndexState | None = None
 
 
 @dataclass(slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 from datetime import date
@@ -11,6 +12,7 @@ from typing import Any
 import qdrant_edge as edge
 from qdrant_client import models
 
+from doubles import qdrant_vectors
 from doubles.qdrant_errors import QdrantError, bad_request, not_found, not_here
 from doubles.qdrant_filters import edge_filter, point_id, selected, wanted_indexes
 
@@ -72,6 +74,8 @@ class Collections:
         }
         draft = self._folder / f"{_BEING_MADE}{name}"
         draft.mkdir()
+        config = wanted.model_dump(mode="json", exclude_none=True) | {"vectors": {}}
+        _config_of(self._folder / name).write_text(json.dumps(config))
         edge.EdgeShard.create(str(draft), edge.EdgeConfig(sparse_vectors=sparse)).close()
         self._shards[name] = Collection(draft.rename(self._folder / name))
 
@@ -81,6 +85,8 @@ class Collection:
 
     def __init__(self, path: Path) -> None:
         self._shard = edge.EdgeShard.load(str(path))
+        self._file = _config_of(path)
+        self.config: dict[str, Any] = json.loads(self._file.read_text())  # as it was asked for
 
     def close(self) -> None:
         self._shard.close()
@@ -94,6 +100,39 @@ class Collection:
         """The kind of each payload index."""
         return {field: _NAMES[str(index.data_type)] for field, index in self._shard.info().payload_schema.items()}
 
+    def is_tenant(self, field: str) -> bool:
+        params = self._shard.info().payload_schema[field].params
+        return bool(getattr(params, "is_tenant", None))
+
+    def create_vector(self, name: str, wanted: models.DenseVectorNameConfig | models.SparseVectorNameConfig) -> None:
+        """Also if it is there already, the same."""
+        with qdrant_vectors.in_words():
+            self._shard.update(qdrant_vectors.create_operation(name, wanted))
+        if isinstance(wanted, models.DenseVectorNameConfig):
+            known = self.config["vectors"].get(name, {})
+            self.config["vectors"][name] = known | wanted.dense.model_dump(mode="json", exclude_none=True)
+        else:
+            self.config["sparse_vectors"][name] = wanted.sparse.model_dump(mode="json", exclude_none=True)
+        self._keep()
+
+    def drop_vector(self, name: str) -> None:
+        with qdrant_vectors.in_words():
+            self._shard.update(edge.UpdateOperation.delete_vector_name(name))
+        self.config["vectors"].pop(name, None)
+        self._keep()
+
+    def change_vectors(self, wanted: models.UpdateCollection) -> None:
+        for name, changed in (wanted.vectors or {}).items():
+            if name not in self.config["vectors"]:
+                raise QdrantError(400, f"Wrong input: Not existing vector name error: {name}")
+            self.config["vectors"][name] |= changed.model_dump(mode="json", exclude_none=True)
+        self._keep()
+
+    def _keep(self) -> None:
+        draft = self._file.with_suffix(".new")
+        draft.write_text(json.dumps(self.config))
+        draft.replace(self._file)
+
     def index(self, wanted: models.CreateFieldIndex) -> None:
         """Also if it is there already."""
         self._shard.update(edge.UpdateOperation.create_field_index(wanted.field_name, _schema(wanted.field_schema)))
@@ -101,10 +140,44 @@ class Collection:
     def upsert(self, wanted: models.PointsList) -> None:
         if wanted.update_filter is not None:
             raise not_here("update_filter")
-        if any(point.vector for point in wanted.points):
-            raise not_here("vectors of points")
-        new = [edge.Point(point_id(point.id), {}, point.payload or {}) for point in wanted.points]
-        self._shard.update(edge.UpdateOperation.upsert_points(new, update_mode=_MODES[wanted.update_mode]))
+        new = [
+            edge.Point(point_id(point.id), qdrant_vectors.named(point.vector), point.payload or {})
+            for point in wanted.points
+        ]
+        with qdrant_vectors.in_words():
+            self._shard.update(edge.UpdateOperation.upsert_points(new, update_mode=_MODES[wanted.update_mode]))
+
+    def update_vectors(self, wanted: models.UpdateVectors) -> None:
+        if wanted.update_filter is not None:
+            raise not_here("update_filter")
+        new = [edge.PointVectors(point_id(point.id), qdrant_vectors.named(point.vector)) for point in wanted.points]
+        with qdrant_vectors.in_words():
+            self._shard.update(edge.UpdateOperation.update_vectors(new))
+
+    def delete(self, wanted: models.FilterSelector | models.PointIdsList) -> None:
+        if isinstance(wanted, models.PointIdsList):
+            operation = edge.UpdateOperation.delete_points([point_id(given) for given in wanted.points])
+        else:
+            operation = edge.UpdateOperation.delete_points_by_filter(edge_filter(wanted.filter) or edge.Filter())
+        self._shard.update(operation)
+
+    def count(self, wanted: models.CountRequest) -> int:
+        exact = wanted.exact is not False
+        return int(self._shard.count(edge.CountRequest(exact=exact, filter=edge_filter(wanted.filter))))
+
+    def query(self, wanted: models.QueryRequest) -> list[dict[str, Any]]:
+        if wanted.prefetch or wanted.query is None or wanted.using is None:
+            raise not_here("this query: only the nearest by one named vector")
+        request = edge.QueryRequest(
+            10 if wanted.limit is None else wanted.limit,
+            query=edge.Query.Nearest(qdrant_vectors.plain(wanted.query), using=wanted.using),
+            filter=edge_filter(wanted.filter),
+            with_payload=selected(False if wanted.with_payload is None else wanted.with_payload),
+            score_threshold=wanted.score_threshold,
+        )
+        with qdrant_vectors.in_words():
+            found = self._shard.query(request)
+        return [_record(point) | {"version": point.version, "score": point.score} for point in found]
 
     def set_payload(self, wanted: models.SetPayload) -> None:
         if (where := edge_filter(wanted.filter)) is not None:
@@ -118,7 +191,9 @@ class Collection:
 
     def retrieve(self, wanted: models.PointRequest) -> list[dict[str, Any]]:
         ids = [point_id(given) for given in wanted.ids]
-        return [_record(record) for record in self._shard.retrieve(ids, selected(wanted.with_payload), False)]
+        with qdrant_vectors.in_words():
+            found = self._shard.retrieve(ids, selected(wanted.with_payload), wanted.with_vector or False)
+        return [_record(record) for record in found]
 
     def scroll(self, wanted: models.ScrollRequest) -> dict[str, Any]:
         order = models.OrderBy(key=wanted.order_by) if isinstance(wanted.order_by, str) else wanted.order_by
@@ -156,6 +231,10 @@ class Collection:
                 )
 
 
+def _config_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}.json")
+
+
 def _schema(wanted: Any) -> Any:
     if isinstance(wanted, models.TextIndexParams):
         tokenizer = _TOKENIZERS[wanted.tokenizer or models.TokenizerType.WORD]
@@ -177,4 +256,5 @@ def _order(order: models.OrderBy) -> edge.OrderBy:
 
 def _record(record: Any) -> dict[str, Any]:
     shown = {"id": record.id if isinstance(record.id, int) else str(record.id), "payload": record.payload}
+    shown |= {"vector": qdrant_vectors.shown(record.vector)} if record.vector else {}
     return shown | ({"order_value": record.order_value} if record.order_value is not None else {})

@@ -10,6 +10,8 @@ from qdrant_client import models
 
 from doubles.qdrant_errors import QdrantError, not_here
 
+_ANY_KIND = ("keyword", "integer", "float", "text", "bool", "uuid")
+
 
 def edge_filter(where: models.Filter | None) -> edge.Filter | None:
     """Raises: QdrantError if the double cannot do it."""
@@ -42,6 +44,8 @@ def wanted_indexes(where: models.Filter | None) -> Iterator[tuple[str, tuple[str
         for condition in _listed(part):
             if isinstance(condition, models.Filter):
                 yield from wanted_indexes(condition)
+            elif isinstance(condition, models.IsEmptyCondition):
+                yield condition.is_empty.key, _ANY_KIND
             elif isinstance(condition, models.FieldCondition):
                 yield condition.key, _kinds(condition)
 
@@ -66,6 +70,8 @@ def _condition(condition: Any) -> Any:
             return edge_filter(condition)
         case models.HasIdCondition():
             return edge.HasIdCondition({point_id(given) for given in condition.has_id})
+        case models.IsEmptyCondition():
+            return edge.IsEmptyCondition(condition.is_empty.key)
         case models.FieldCondition(match=match) if match is not None:
             return _field(condition.key, match=_match(match))
         case models.FieldCondition(range=models.Range() as bounds):

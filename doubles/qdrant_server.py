@@ -1,7 +1,8 @@
 """A test double of a Qdrant server: the part of its REST API that our store calls, served over Qdrant Edge.
 
 It stands in for a server on machines that have none, always behind the real `qdrant-client` over real HTTP. It refuses
-what Qdrant refuses, in Qdrant's words. It is one process on one folder: no cluster, no replicas, no vectors. What was
+what Qdrant refuses, in Qdrant's words. It is one process on one folder: no cluster, no replicas: what a
+collection is to have of these is only kept, and shown. What was
 written is on disk when it is answered, and the folder opens again after kill -9.
 
     python -m doubles.qdrant_server --port 6333 --dir /tmp/qdrant
@@ -23,7 +24,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import uvicorn
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, RootModel, ValidationError
 from qdrant_client import models
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -37,6 +38,9 @@ HOST = "127.0.0.1"
 VERSION = "1.20.0"  # whose API this is
 IDLE_S = 5  # as Qdrant closes connections
 Body = TypeVar("Body", bound=BaseModel)
+_BESIDE = ("quantization_config", "strict_mode_config")  # of a collection's config, beside its params
+_NewVector = RootModel[models.DenseVectorNameConfig | models.SparseVectorNameConfig]
+_Selected = RootModel[models.FilterSelector | models.PointIdsList]
 Answer = Callable[[Request], Awaitable[Any]]
 
 
@@ -56,11 +60,18 @@ class QdrantServer:
                 _route(f"{name}/exists", "GET", self._exists),
                 _route(name, "GET", self._info),
                 _route(name, "PUT", self._create),
+                _route(name, "PATCH", self._change),
+                _route(f"{name}/vectors/{{vector}}", "PUT", self._create_vector),
+                _route(f"{name}/vectors/{{vector}}", "DELETE", self._drop_vector),
                 _route(f"{name}/index", "PUT", self._index),
                 _route(f"{name}/points", "PUT", self._upsert),
                 _route(f"{name}/points", "POST", self._retrieve),
                 _route(f"{name}/points/scroll", "POST", self._scroll),
                 _route(f"{name}/points/payload", "POST", self._set_payload),
+                _route(f"{name}/points/vectors", "PUT", self._update_vectors),
+                _route(f"{name}/points/query", "POST", self._query),
+                _route(f"{name}/points/count", "POST", self._count),
+                _route(f"{name}/points/delete", "POST", self._delete),
             ],
             default=_unknown,
         )
@@ -88,9 +99,15 @@ class QdrantServer:
 
     async def _info(self, request: Request) -> Any:
         collection = self._collection(request)
-        schema = {field: {"data_type": kind, "points": collection.points} for field, kind in collection.indexes.items()}
-        config = {
-            "params": {"sparse_vectors": {}},
+        schema = {
+            field: {"data_type": kind, "points": collection.points}
+            | ({"params": {"type": "keyword", "is_tenant": True}} if collection.is_tenant(field) else {})
+            for field, kind in collection.indexes.items()
+        }
+        asked = {name: value for name, value in collection.config.items() if name not in ("hnsw_config", *_BESIDE)}
+        beside = {name: collection.config[name] for name in _BESIDE if name in collection.config}
+        config = beside | {
+            "params": asked,
             "hnsw_config": {"m": 16, "ef_construct": 100, "full_scan_threshold": 10_000},
             "optimizer_config": {"default_segment_number": 0, "flush_interval_sec": 5},
             "strict_mode_config": {"enabled": self._strict},
@@ -101,6 +118,19 @@ class QdrantServer:
     async def _create(self, request: Request) -> Any:
         self._collections.create(request.path_params["name"], await _read(request, models.CreateCollection))
         return True
+
+    async def _change(self, request: Request) -> Any:
+        self._collection(request).change_vectors(await _read(request, models.UpdateCollection))
+        return True
+
+    async def _create_vector(self, request: Request) -> Any:
+        wanted = await _read(request, _NewVector)
+        self._collection(request).create_vector(request.path_params["vector"], wanted.root)
+        return self._done(request)
+
+    async def _drop_vector(self, request: Request) -> Any:
+        self._collection(request).drop_vector(request.path_params["vector"])
+        return self._done(request)
 
     async def _index(self, request: Request) -> Any:
         wanted = await _read(request, models.CreateFieldIndex)
@@ -125,6 +155,24 @@ class QdrantServer:
     async def _scroll(self, request: Request) -> Any:
         wanted = await _read(request, models.ScrollRequest)
         return self._filtered(request, wanted.filter).scroll(wanted)
+
+    async def _update_vectors(self, request: Request) -> Any:
+        self._collection(request).update_vectors(await _read(request, models.UpdateVectors))
+        return self._done(request)
+
+    async def _query(self, request: Request) -> Any:
+        wanted = await _read(request, models.QueryRequest)
+        return {"points": self._filtered(request, wanted.filter).query(wanted)}
+
+    async def _count(self, request: Request) -> Any:
+        wanted = await _read(request, models.CountRequest)
+        return {"count": self._filtered(request, wanted.filter).count(wanted)}
+
+    async def _delete(self, request: Request) -> Any:
+        wanted = (await _read(request, _Selected)).root
+        where = wanted.filter if isinstance(wanted, models.FilterSelector) else None
+        self._filtered(request, where).delete(wanted)
+        return self._done(request)
 
     def _collection(self, request: Request) -> Collection:
         return self._collections[request.path_params["name"]]

@@ -12,12 +12,13 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from activities.ports import Blobs, ContextLook, Store
+from activities.ports import Blobs, ContextLook, MessageIndex, Recalls, Store
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from gateway import knowledge
 from gateway.calls import calls_of
 from gateway.contexts import contexts_of
+from gateway.memory import memory_of
 from gateway.threads import threads_of
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -28,6 +29,8 @@ ROUTES = (
     "/api/threads/{thread}/messages/{message_id}/result",
     "/api/threads/{thread}/context",
     "/api/messages/{message_id}/context",
+    "/api/memory",
+    "/api/memory/search",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
     *knowledge.ROUTES,
@@ -44,6 +47,8 @@ def make_app(
     blobs: Blobs | None = None,
     doors: Sequence[BaseRoute] = (),
     contexts: ContextLook | None = None,
+    recalls: Recalls | None = None,
+    index: MessageIndex | None = None,
     library: knowledge.Library | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
@@ -68,6 +73,7 @@ def make_app(
     app.include_router(contexts_of(store, contexts))
     if library is not None:
         app.include_router(knowledge.knowledge_of(library))
+    app.include_router(memory_of(recalls, index))
     return app
 
 

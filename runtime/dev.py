@@ -121,6 +121,8 @@ async def _run(options: Options, settings: Settings) -> None:
             *(store, threads, _health(client, worker, registry), VERSION, blobs),
             doors=[door.route],
             contexts=wiring.make_looks(ports),
+            recalls=memory.recaller,
+            index=memory.index,
             library=library,
         )
         try:

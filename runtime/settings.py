@@ -83,6 +83,11 @@ class Settings(BaseSettings):
     qdrant_url: str | None = None
     qdrant_api_key: SecretStr | None = None
     qdrant_timeout_s: float = Field(10.0, gt=0, le=300)
+    qdrant_shard_number: int | None = Field(None, ge=1, le=1000)
+    qdrant_replication_factor: int | None = Field(None, ge=1, le=100)
+    qdrant_write_consistency_factor: int | None = Field(None, ge=1, le=100)
+    qdrant_quantization: Literal["none", "scalar", "binary", "product"] = "none"
+    qdrant_on_disk: bool = False
 
     # Replies to web addresses
     webhook_secret: SecretStr | None = None
@@ -115,6 +120,15 @@ class Settings(BaseSettings):
             raise ValueError(f"EVERTHREAD_EMBEDDING: it is {rule}, not {self.embedding!r} (see .env.example)")
         if prefix == "openai" and "openai" not in providers and not (self.openai_api_key or self.openai_base_url):
             raise ValueError(f"EVERTHREAD_EMBEDDING is {self.embedding}: set OPENAI_API_KEY or OPENAI_BASE_URL, too")
+        return self
+
+    @model_validator(mode="after")
+    def _as_many_replicas(self) -> Self:
+        if (self.qdrant_write_consistency_factor or 0) > (self.qdrant_replication_factor or 1):
+            raise ValueError(
+                f"EVERTHREAD_QDRANT_WRITE_CONSISTENCY_FACTOR is {self.qdrant_write_consistency_factor}, more than "
+                "there are replicas: raise EVERTHREAD_QDRANT_REPLICATION_FACTOR, or lower it"
+            )
         return self
 
     @model_validator(mode="after")

@@ -386,14 +386,22 @@ async def open_store(settings: Settings) -> AsyncIterator[QdrantStore]:
 
 @asynccontextmanager
 async def _open_server(settings: Settings, url: str) -> AsyncIterator[QdrantStore]:
+    from adapters.qdrant_layout import Layout
     from adapters.qdrant_server import ServerStore  # a second of imports, for those who have a server
 
+    layout = Layout(
+        shards=settings.qdrant_shard_number,
+        replicas=settings.qdrant_replication_factor,
+        write_consistency=settings.qdrant_write_consistency_factor,
+        quantization=settings.qdrant_quantization,
+        on_disk=settings.qdrant_on_disk,
+    )
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None
     deadline = asyncio.get_running_loop().time() + CONNECT_S
     store = None
     while store is None:
         try:
-            store = await ServerStore.open(url, api_key=key, timeout_s=settings.qdrant_timeout_s)
+            store = await ServerStore.open(url, api_key=key, timeout_s=settings.qdrant_timeout_s, layout=layout)
         except UnavailableError as error:
             if asyncio.get_running_loop().time() > deadline:
                 raise SetupError(str(error)) from error

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.routing import BaseRoute
 
 from activities.looking import ContextLooks
+from activities.memory import Memory
 from gateway.app import make_app
 from runtime.server import serve
 from tests.client.wedging import Said, cli
@@ -25,12 +26,20 @@ async def health() -> dict[str, Any]:
 
 
 @asynccontextmanager
-async def gateway(system: System, doors: Sequence[BaseRoute] = ()) -> AsyncIterator[int]:
+async def gateway(system: System, doors: Sequence[BaseRoute] = (), memory: Memory | None = None) -> AsyncIterator[int]:
     """The port of one that runs."""
     port = free_port()
-    async with serve(
-        make_app(system.store, system.threads, health, "test", doors=doors, contexts=looks(system)), "127.0.0.1", port
-    ):
+    app = make_app(
+        system.store,
+        system.threads,
+        health,
+        "test",
+        doors=doors,
+        contexts=looks(system),
+        recalls=memory.recaller if memory else None,
+        index=memory.index if memory else None,
+    )
+    async with serve(app, "127.0.0.1", port):
         yield port
 
 

@@ -16,6 +16,7 @@ from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
 from activities.library import Knowledge
+from activities.memory import Memory
 from activities.ports import ChatModel, Store, ToolServers, Webhooks
 from adapters.blobs import FolderBlobs
 from adapters.openai_chat import OpenAIChat
@@ -122,10 +123,13 @@ class System:
         webhooks: Webhooks | None = None,
         servers: ToolServers | None = None,
         knowledge: Knowledge | None = None,
+        memory: Memory | None = None,
         task_queue: str | None = None,
         **options: Any,
     ) -> None:
         ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000, blobs=self.blobs)
+        if memory is not None:
+            ports = replace(ports, memory=memory)
         if servers is not None:
             ports = replace(ports, servers=servers)
         if knowledge is not None:

@@ -104,8 +104,12 @@ def test_a_word_counts_more_when_repeated_and_less_in_a_long_text() -> None:
 
 
 def test_the_weight_is_that_of_bm25() -> None:
-    assert weight(WordLexicon(average_words=3), "tea", "tea at five") == pytest.approx(2.2 / (1 + 1.2))
-    assert weight(WordLexicon(average_words=6), "tea", "tea at tea") == pytest.approx(2 * 2.2 / (2 + 1.2 * 0.625))
+    assert weight(WordLexicon(average_words=3), "tea", "tea at five") == pytest.approx(
+        2.2 / (1 + 1.2 * (0.5 + 0.5 * 2 / 3))
+    )
+    assert weight(WordLexicon(average_words=6), "tea", "tea at tea") == pytest.approx(
+        2 * 2.2 / (2 + 1.2 * (0.5 + 0.5 * 2 / 6))
+    )
 
 
 @given(st.text())

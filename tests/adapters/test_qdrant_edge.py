@@ -17,6 +17,7 @@ from adapters.qdrant_knowledge import QdrantKnowledge
 from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
+from tests.adapters.collection_contract import CollectionContract
 from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
 from tests.programs import ROOT, environment
@@ -42,6 +43,10 @@ class TestEdgeStore(StoreContract):
 
 class TestEdgeKnowledge(KnowledgeContract):
     """Likewise."""
+
+
+class TestEdgeCollections(CollectionContract):
+    """On disk, in this process."""
 
 
 def python(code: str, *arguments: object) -> subprocess.CompletedProcess[str]:

@@ -16,10 +16,14 @@ import pytest
 from activities.failures import PERMANENT
 from adapters import qdrant_points as points
 from adapters.qdrant_knowledge import QdrantKnowledge
+from adapters.qdrant_layout import Layout
+from adapters.qdrant_points import Where
 from adapters.qdrant_server import ServerStore
 from domain.errors import EverthreadError, SetupError, StoreError, UnavailableError
 from domain.messages import ThreadRecord
+from domain.vectors import Sparse
 from doubles.qdrant_collections import Collections
+from tests.adapters.collection_contract import CollectionContract
 from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.raw_server import head, serving
 from tests.adapters.store_contract import StoreContract, new_thread, row
@@ -52,6 +56,10 @@ class TestServerStore(StoreContract):
     """Over HTTP, on the double in strict mode, which refuses filters by fields without an index."""
 
 
+class TestServerCollections(CollectionContract):
+    """Over HTTP, on the double in strict mode."""
+
+
 # --- several workers
 
 
@@ -78,6 +86,60 @@ async def test_what_one_worker_writes_the_others_see_and_their_fences_hold(doubl
     assert await mine.get([before.id]) == await other.get([before.id])
     await mine.close()
     await other.close()
+
+
+async def test_workers_that_add_the_vectors_of_a_model_at_once_add_them_together(double: QdrantDouble) -> None:
+    prefix, name = f"t{uuid4().hex}_", f"n{uuid4().hex}"
+    stores = await asyncio.gather(*(ServerStore.open(double.url, prefix=prefix) for _ in range(4)))
+    await asyncio.gather(*(store.collection(points.FACTS).add_vector(name, 2) for store in stores))
+    await stores[0].collection(points.FACTS).add_vector(name, 2)
+    for store in stores:
+        await store.close()
+
+
+async def test_a_point_that_is_deleted_while_vectors_are_placed_is_left_out_and_the_others_get_theirs(
+    double: QdrantDouble,
+) -> None:
+    store = await ServerStore.open(double.url)
+    collection = store._collections[points.MESSAGES]
+    kept, gone = str(uuid4()), str(uuid4())
+    await collection.insert({kept: {}, gone: {}})
+    look = collection._there
+
+    async def delete_after_the_look(point_ids: Any) -> list[str]:
+        found = await look(point_ids)
+        await collection.delete(Where(gone))
+        return found
+
+    collection._there = delete_after_the_look  # type: ignore[method-assign]
+    words = {points.SPARSE_VECTOR: Sparse([1], [1.0])}
+    await collection.place({kept: words, gone: words})
+    assert await collection.vectors([kept, gone], list(words)) == {kept: words}
+    await store.close()
+
+
+# --- how collections are made
+
+
+async def test_collections_are_made_as_the_operator_chose(http: httpx.AsyncClient, double: QdrantDouble) -> None:
+    prefix, name = f"t{uuid4().hex}_", f"n{uuid4().hex}"
+    layout = Layout(shards=3, replicas=2, quantization="scalar", on_disk=True)
+    store = await ServerStore.open(double.url, prefix=prefix, layout=layout)
+    await store.collection(points.MESSAGES).add_vector(name, 2)
+    config = (await http.get(f"/collections/{prefix}messages")).json()["result"]["config"]
+    asked = config["params"]
+    assert (asked["shard_number"], asked["replication_factor"], asked["write_consistency_factor"]) == (3, 2, 2)
+    assert (asked["on_disk_payload"], asked["vectors"][name]["on_disk"]) == (True, True)
+    assert config["quantization_config"]["scalar"]["type"] == "int8"
+    assert asked["vectors"][name]["multivector_config"] == {"comparator": "max_sim"}
+    await store.close()
+
+
+async def test_tenants_and_owners_are_kept_together(http: httpx.AsyncClient, double: QdrantDouble) -> None:
+    prefix = f"t{uuid4().hex}_"
+    await (await ServerStore.open(double.url, prefix=prefix)).close()
+    schema = (await http.get(f"/collections/{prefix}messages")).json()["result"]["payload_schema"]
+    assert {field for field, index in schema.items() if index.get("params", {}).get("is_tenant")} == {"tenant", "owner"}
 
 
 # --- the server goes and comes
@@ -234,7 +296,10 @@ NO_POINT = "value x is not a valid point ID, valid values are either an unsigned
         ("POST", "/points/payload", {"payload": {}}, 400, "either points or filter"),
         ("PUT", "/points", {"points": [{"id": "x", "vector": {}}]}, 400, NO_POINT),
         ("PUT", "/points?ordering=odd", {"points": []}, 400, "unknown ordering `odd`"),
-        ("PUT", "/points", {"points": [{"id": 1, "vector": {"a": [1.0]}}]}, 501, "This is a test double"),
+        ("PUT", "/points", {"points": [{"id": 1, "vector": {"a": [1.0]}}]}, 400, "Not existing vector name error: a"),
+        ("PUT", "/points/vectors", {"points": [{"id": ID, "vector": {}}]}, 404, f"Not found: No point with id {ID}"),
+        ("POST", "/points/query", {"query": [1.0], "using": "a"}, 400, "Not existing vector name error: a"),
+        ("POST", "/points/count", {"filter": {"must": [{"is_empty": {"key": "other"}}]}}, 400, "Index required but"),
     ],
     ids=str,
 )

@@ -13,7 +13,7 @@ from activities.ports import Embedder
 from adapters import static_embed
 from adapters.static_embed import StaticEmbedder
 from domain.errors import SetupError
-from tests.adapters.embedder_contract import EmbedderContract
+from tests.adapters.embedder_contract import EmbedderContract, cosine
 
 
 @pytest.fixture(scope="module")
@@ -25,15 +25,20 @@ class TestStaticEmbedder(EmbedderContract):
     """The contract."""
 
 
-# The first numbers of WordLlama's own `embed([text], norm=True)`. Over the 1,453 messages of three long conversations the
-# largest difference of any number was 3e-8.
-OF_WORDLLAMA = {"Hello world": (0.12218, 0.04305, 0.05671, -0.04641), "猫 🎉": (0.09893, 0.04228, -0.0056, -0.09315)}
+async def test_words_that_say_little_do_not_count(embedder: Embedder) -> None:
+    short, long = (await embedder.embed(["garden roses", "what was it that the garden had? roses"])).vectors
+    assert cosine(short, long) == pytest.approx(1, abs=1e-5)
 
 
-@pytest.mark.parametrize("text", OF_WORDLLAMA)
-async def test_vectors_are_those_of_wordllama(embedder: Embedder, text: str) -> None:
-    (vector,) = (await embedder.embed([text])).vectors
-    assert tuple(vector[:4]) == pytest.approx(OF_WORDLLAMA[text], abs=1e-5)
+async def test_a_query_is_of_its_words_as_much_as_they_are_worth(embedder: Embedder) -> None:
+    roses, john = (await embedder.embed(["roses", "John"])).vectors
+    asked = await embedder.embed(["John's roses"], query=True, weights={"john": 0.1, "roses": 5.0})
+    assert cosine(asked.vectors[0], roses) > 0.99 > cosine(asked.vectors[0], john)
+
+
+async def test_a_query_of_no_worth_is_of_all_its_words(embedder: Embedder) -> None:
+    plain, weighed = [(await embedder.embed(["John's roses"], weights=w)).vectors[0] for w in (None, {"else": 1.0})]
+    assert plain == pytest.approx(weighed, abs=1e-6)
 
 
 async def test_it_does_not_run_the_package_of_its_weights(embedder: Embedder) -> None:

@@ -37,3 +37,10 @@ def test_a_variable_that_is_no_setting_is_read_from_the_environment_and_then_fro
     monkeypatch.setenv("A_TOKEN", "of the environment")
     names = ("A_TOKEN", "B_TOKEN", "C_TOKEN", "D_TOKEN", "a_token")
     assert list(map(variable, names)) == ["of the environment", "of the file", None, None, None]
+
+
+def test_more_replicas_cannot_have_a_write_than_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("EVERTHREAD_QDRANT_REPLICATION_FACTOR", "2")
+    monkeypatch.setenv("EVERTHREAD_QDRANT_WRITE_CONSISTENCY_FACTOR", "3")
+    with pytest.raises(SettingsError, match="raise EVERTHREAD_QDRANT_REPLICATION_FACTOR"):
+        load()
