@@ -79,7 +79,7 @@ class DeliveryActivities:
                 log.warning("notice.undeliverable", message_id=row.id, why=request.why, error=str(error))
                 return DeliverResult(status="undeliverable")
             except DeliveryFailedError as error:
-                raise _again(error, _delay(error, message_id, activity.info().attempt)) from error
+                raise _again(error, retry_in_s(error, message_id, activity.info().attempt)) from error
             log.info("notice.delivered", message_id=row.id, why=request.why)
             return DeliverResult(status="delivered")
 
@@ -94,7 +94,7 @@ class DeliveryActivities:
                 return await self._give_up(row, attempt, str(error))
             await self._note(row, "trying", attempt, str(error))
             # The last try is at the end of its time, whenever that is.
-            raise _again(error, min(_delay(error, row.id, attempt), max(left_s, SHORTEST_RETRY_S))) from error
+            raise _again(error, min(retry_in_s(error, row.id, attempt), max(left_s, SHORTEST_RETRY_S))) from error
         await self._note(row, "delivered", attempt)
         return DeliverResult(status="delivered")
 
@@ -154,7 +154,7 @@ def _message_id(row: Message) -> str:
     return row.id if row.reopened_by is None else ids.record_id("reply", row.id, row.reopened_by)
 
 
-def _delay(error: DeliveryFailedError, row_id: str, attempt: int) -> float:
+def retry_in_s(error: DeliveryFailedError, row_id: str, attempt: int) -> float:
     """Seconds until the next try: doubling up to a minute, and not before the receiver wants it."""
     jitter = random.Random(f"{row_id}/{attempt}").uniform(0.75, 1.25)  # noqa: S311
     delay = min(LONGEST_RETRY_S, FIRST_RETRY_S * 2.0 ** min(attempt - 1, 10)) * jitter

@@ -7,11 +7,12 @@ from collections.abc import Callable
 
 from activities.backlog import Backlog
 from activities.calling import Estimates, model_request
+from activities.consulting import Consulting
 from activities.forms import Forms
 from activities.lease import Lease
 from activities.memory import Memory
 from activities.past import PastReader
-from activities.ports import Catalog, Store, Summaries, TokenCounter
+from activities.ports import Catalog, KnowledgeSearch, Store, Summaries, TokenCounter
 from activities.rows import asker_of, prompt_row
 from activities.step import Step
 from domain import ids
@@ -36,6 +37,7 @@ class ContextLooks:
         tokens: TokenCounter | None = None,
         memory: Memory | None = None,
         summaries: Summaries | None = None,
+        knowledge: KnowledgeSearch | None = None,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -45,6 +47,7 @@ class ContextLooks:
         self._tokens = tokens or Estimates()
         self._memory = memory
         self._summaries = summaries
+        self._consulting = Consulting(knowledge)
         self._clock = clock
         self._forms = Forms()
 
@@ -68,7 +71,9 @@ class ContextLooks:
         )
         place = {"turn": turn, "seq": ids.first_seq(turn)}
         row = prompt_row(thread, Prompt(id=ANY_ID, content=text), record, now).model_copy(update=place)
+        self._consulting.equip(step)
         step.see([row], now, now)
+        await self._consulting.look_up(step)
         past = await PastReader(Backlog(self._store, self._clock), self._memory, self._summaries).of(step)
         asked = await model_request(step, past, self._budget, self._forms, self._tokens)
         assert step.context is not None

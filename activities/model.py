@@ -16,12 +16,22 @@ from temporalio import activity
 
 from activities.answering import Answer, Answering
 from activities.backlog import Backlog
+from activities.consulting import Consulting
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.memory import Memory
 from activities.past import PastReader, outgrown
-from activities.ports import Catalog, ChatModel, EventLog, Store, Summaries, TokenCounter, ToolServers
+from activities.ports import (
+    Catalog,
+    ChatModel,
+    EventLog,
+    KnowledgeSearch,
+    Store,
+    Summaries,
+    TokenCounter,
+    ToolServers,
+)
 from activities.routing import Routes
 from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
 from activities.servers import NoServers, ServedTools
@@ -57,6 +67,7 @@ class ModelActivities:
         summaries: Summaries | None = None,
         servers: ToolServers | None = None,
         memory: Memory | None = None,
+        knowledge: KnowledgeSearch | None = None,
         queues: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -70,6 +81,7 @@ class ModelActivities:
         self._catalog = catalog
         self._queues = queues
         self._served = ServedTools(store, events, servers or NoServers())
+        self._consulting = Consulting(knowledge)
         self._clock = clock
 
     @activity.defn(name="call_model")
@@ -141,6 +153,7 @@ class ModelActivities:
         if not row.final:
             running = await self._running(step)
             await self._served.equip(step, running)
+            self._consulting.equip(step)
             step.see(running, row.created_at, self._clock())
             row = await (self._stop(step) if await stops(step) else self._save(step, await self._ask(step)))
         if row.status == "failed":  # the turn was being closed as failed when its run was lost
@@ -183,6 +196,7 @@ class ModelActivities:
 
     async def _ask(self, step: Step) -> Answer:
         """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
+        await self._consulting.look_up(step)
         try:
             return await self._answering.ask(step, await self._past.of(step))
         except OutputInvalidError as error:
@@ -220,6 +234,8 @@ class ModelActivities:
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
         changes |= step.served(completion.tool_calls) | _shown(step)
+        if step.sources:
+            changes["sources"] = [*step.sources, *completion.sources]
         if answer.value is not None:
             changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:

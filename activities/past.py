@@ -10,7 +10,7 @@ from activities.memory import Memory
 from activities.ports import MessageIndex, Summaries
 from activities.step import Step
 from domain import ids
-from domain.context import RECENT, Past, Summary
+from domain.context import RECENT, Past, Section, Summary
 from domain.messages import Message
 from domain.quoting import Found
 from domain.recall import Recalled, RecallQuery, Scope
@@ -30,12 +30,13 @@ class PastReader:
     async def of(self, step: Step) -> Past:
         """What a step may show, of which the budget decides how much it does."""
         history, summary = await self._backlog.before(step), await self._summary(step)
+        memory = [Section(name, text) for name, text in step.known]
         query = _query(step, history)
         if query is None or self._memory is None:
-            return Past(history, summary=summary)
+            return Past(history, memory, summary)
         recalled = await self._memory.recaller.recall(query)
         found = await _around(self._memory.index, recalled, query)
-        return Past(history, summary=summary, found=found, search=recalled.note, model=recalled.model)
+        return Past(history, memory, summary, found, recalled.note, recalled.model)
 
     async def _summary(self, step: Step) -> Summary | None:
         """Read only of threads that have one, as their record says."""

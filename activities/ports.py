@@ -6,8 +6,10 @@ from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from domain.agent import Agent
+from domain.chunking import Section
 from domain.context_record import ContextView
 from domain.events import Event, EventKind
+from domain.knowledge import Chunk, Document, DocumentFilter, KnowledgeFound, KnowledgeQuery, KnowledgeScope
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.mcp import McpServer, ServerResult, ServerTool
 from domain.messages import Message, Page, ThreadRecord
@@ -141,6 +143,110 @@ class MessageIndex(Protocol):
 
     async def turns(self, turns: Collection[tuple[str, int]], limit: int) -> list[Message]:
         """The ended rows of turns, pairs of thread and number, in order."""
+
+
+class KnowledgeStore(Protocol):
+    """Documents and their chunks, see domain.knowledge. All but `search` and `delete` may be repeated without harm.
+
+    What is found by `search` is of the versions that are in force, one for each key at any moment.
+    """
+
+    async def add(self, document: Document) -> tuple[Document, bool]:
+        """Keep a document that is to be read, and say whether it is new: not if the same is there, or waits, already.
+
+        One that failed is tried again. Returns what is there now, with its id.
+        """
+
+    async def document(self, document_id: str) -> Document | None: ...
+
+    async def in_force(self, tenant: str, namespace: str, key: str) -> Document | None:
+        """The version that search finds."""
+
+    async def page(self, where: DocumentFilter, *, cursor: str | None, limit: int) -> Page[Document]:
+        """Documents by when they were added, newest first. Raises: InputRefusedError if the cursor is not one of ours."""
+
+    async def count(self, where: DocumentFilter) -> int: ...
+
+    async def pending(self, limit: int) -> list[Document]:
+        """Documents of all tenants that are to be read, the oldest first."""
+
+    async def count_pending(self) -> int: ...
+
+    async def note(self, document_id: str, changes: dict[str, Any]) -> None:
+        """Change a document that is pending; nothing if it is not, or is deleted."""
+
+    async def put(self, chunks: Sequence[Chunk], vectors: Sequence[dict[str, Vector]]) -> None:
+        """Write chunks that search does not find yet; those that are there stay as they are."""
+
+    async def chunk_ids(self, document_id: str) -> set[str]: ...
+
+    async def drop(self, chunk_ids: Sequence[str]) -> None: ...
+
+    async def finish(self, document: Document, changes: dict[str, Any]) -> Document | None:
+        """Put a document whose chunks are all written in force, in the place of an earlier version; note the changes.
+
+        If a later version is in force, this one is `replaced` instead. Returns None, and leaves no chunks, if it was
+        deleted. Between any two of its writes search finds either the version before or this one.
+        """
+
+    async def delete(self, where: DocumentFilter) -> int:
+        """Delete documents with their chunks, of one namespace, or key; returns how many there were."""
+
+    async def delete_document(self, document: Document) -> None: ...
+
+    async def holds(self, digest: str) -> bool:
+        """Whether some document, of whatever tenant and state, has this content: its blob is not to be deleted then."""
+
+    async def sweep(self, limit: int) -> int:
+        """Delete chunks that a deleted document's reader wrote behind the delete; returns how many."""
+
+    async def search(self, vector: str, query: Vector, scope: KnowledgeScope, limit: int) -> list[tuple[Chunk, float]]:
+        """The nearest chunks by one vector, best first."""
+
+    async def worth(self, numbers: Sequence[int], scope: KnowledgeScope) -> dict[int, float]:
+        """How rare words are in a scope, by their number in the lexicon; those that no chunk has are left out."""
+
+    async def similar(self, vector: str, query: Vector, chunk_ids: Sequence[str]) -> dict[str, float]:
+        """How near these are, by id; those without such a vector are left out."""
+
+    async def around(self, document_id: str, first: int, last: int) -> list[Chunk]:
+        """The chunks of these places, in order."""
+
+    async def add_model(self, name: str, dimensions: int) -> None:
+        """Make room for the vectors of an embedding model. Raises: StoreError if it has some of another size."""
+
+    async def drop_model(self, name: str) -> None:
+        """Forget the vectors of an embedding model; nothing if there are none."""
+
+    async def unembedded(self, model: str, limit: int) -> list[Chunk]:
+        """Chunks in force without vectors of the model."""
+
+    async def count_unembedded(self, model: str) -> int: ...
+
+    async def embed(self, model: str, vectors: dict[str, Vector]) -> None:
+        """Set the vectors of chunks, by id, and note it; those that are deleted by now are left out."""
+
+    async def noticed(self, before: float, limit: int) -> list[Document]:
+        """Documents whose callback is due."""
+
+    async def count_noticed(self) -> int: ...
+
+    async def note_notice(self, document_id: str, changes: dict[str, Any]) -> None:
+        """Change what became of a callback that is due."""
+
+
+class KnowledgeSearch(Protocol):
+    """Search over documents, by meaning and by words."""
+
+    async def search(self, query: KnowledgeQuery) -> KnowledgeFound:
+        """The best chunks. Without vectors of the query, by words alone, and `note` says so."""
+
+
+class DocumentReader(Protocol):
+    """The text of documents."""
+
+    async def read(self, media: str, content: bytes) -> Sequence[Section]:
+        """In order. Raises: DocumentUnreadableError in a sentence, also if it would take too long."""
 
 
 class Recalls(Protocol):

@@ -54,6 +54,8 @@ class Step:
     prompt_text: str | None = None  # that the model reads in the place of the prompt's own
     passed_to: str = ""  # the agent that answers, if another one than was asked
     queues: bool = True  # there may be workers of the queues that tools name
+    known: Sequence[tuple[str, str]] = ()  # what was looked up for the prompt: names and texts
+    sources: Sequence[dict[str, Any]] = ()  # of that, for the answer's record
 
     @cached_property
     def answer_id(self) -> str:

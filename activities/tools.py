@@ -17,12 +17,13 @@ import structlog
 from temporalio import activity
 
 from activities.calls import Call, Runner, failed
+from activities.consulting import Consulting
 from activities.decided import decided_changes, outcome_of, resolution_of
 from activities.delegation import Delegations
 from activities.failures import translated
 from activities.handing import Handoffs
 from activities.lease import Lease, interrupted
-from activities.ports import Blobs, Catalog, EventLog, Store, ToolServers
+from activities.ports import Blobs, Catalog, EventLog, KnowledgeSearch, Store, ToolServers
 from activities.results import READ_RESULT, READER, Outcome, Results
 from activities.rows import asker_of, held, said_row_id, tool_row, tool_row_id
 from activities.servers import NoServers, ServedTools
@@ -51,6 +52,7 @@ class ToolActivities:
         blobs: Blobs | None = None,
         *,
         servers: ToolServers | None = None,
+        knowledge: KnowledgeSearch | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -61,6 +63,7 @@ class ToolActivities:
         self._delegations = delegations
         self._handoffs = Handoffs(store, events, catalog)
         self._served = ServedTools(store, events, servers or NoServers())
+        self._consulting = Consulting(knowledge)
         self._clock = clock
 
     @activity.defn(name="run_tool")
@@ -148,6 +151,7 @@ class ToolActivities:
         request = call.request
         tool = await self._served.recorded(agent, request) or agent.tool(request.call.tool)
         tool = tool or (READER if request.call.tool == READ_RESULT else None)
+        tool = tool or self._consulting.tool(agent, request.call.tool)
         if tool is None:
             known = ", ".join(t.name for t in agent.tools) or "none"
             return failed(f"There is no tool {request.call.tool!r}. The tools are: {known}."), MAX_RESULT_CHARS

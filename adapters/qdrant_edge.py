@@ -235,6 +235,7 @@ def _filter(where: Where) -> edge.Filter:
     must += [
         edge.FieldCondition(key, match=edge.MatchAny(cast(Any, list(values)))) for key, values in where.among.items()
     ]
+    must += [edge.FieldCondition(key, match=edge.MatchAny(list(values))) for key, values in where.among_all]
     must += [edge.FieldCondition(key, match=edge.MatchText(text)) for key, text in where.words.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lt=value)) for key, value in where.below.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lte=value)) for key, value in where.at_most.items()]

@@ -79,6 +79,12 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "filters": "keyword",
         "created_at": "float",
         "updated_at": "float",
+        "kind": "keyword",
+        "embedded": "keyword",
+        "notice": "keyword",
+        "notice_at": "float",
+        "order": "float",
+        "current": "keyword",
     },
     RECORDS: {
         "kind": "keyword",
@@ -105,6 +111,7 @@ class Where:
     point_ids: Sequence[str] | None = None
     equal: Mapping[str, str | int] = field(default_factory=dict)
     among: Mapping[str, Sequence[str] | Sequence[int]] = field(default_factory=dict)  # it is one of these
+    among_all: Sequence[tuple[str, Sequence[str]]] = ()  # likewise, and a field may be named more than once
     words: Mapping[str, str] = field(default_factory=dict)  # the text has all of these, in whatever case and order
     unequal: Mapping[str, list[str]] = field(default_factory=dict)
     below: Mapping[str, float] = field(default_factory=dict)  # strictly
@@ -133,13 +140,13 @@ def message_payload(message: Message) -> dict[str, Any]:
     return payload(message.model_dump(mode="json", exclude_none=True))
 
 
-def payload(fields: dict[str, Any]) -> dict[str, Any]:
+def payload(changes: dict[str, Any]) -> dict[str, Any]:
     """Fields of a message, or changes of some, as they are stored."""
-    return {name: _stored(name, value) for name, value in fields.items()}
+    return {name: _stored(name, value) for name, value in changes.items()}
 
 
 def message_of(stored: dict[str, Any]) -> Message:
-    return Message.model_validate(_fields(stored))
+    return Message.model_validate(fields(stored))
 
 
 def thread_point_id(thread: str) -> str:
@@ -151,7 +158,7 @@ def thread_payload(record: ThreadRecord) -> dict[str, Any]:
 
 
 def thread_of(stored: dict[str, Any]) -> ThreadRecord:
-    return ThreadRecord.model_validate({name: value for name, value in _fields(stored).items() if name != "kind"})
+    return ThreadRecord.model_validate({name: value for name, value in fields(stored).items() if name != "kind"})
 
 
 def checkpoint_point_id(thread: str) -> str:
@@ -220,7 +227,8 @@ def _stored(name: str, value: Any) -> Any:
     return _text(value) if name in KEPT_AS_TEXT else value
 
 
-def _fields(stored: dict[str, Any]) -> dict[str, Any]:
+def fields(stored: dict[str, Any]) -> dict[str, Any]:
+    """What `payload` made, as it was."""
     return {name: json.loads(v) if name in KEPT_AS_TEXT and v is not None else v for name, v in stored.items()}
 
 

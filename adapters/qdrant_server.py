@@ -305,6 +305,7 @@ def _filter(where: Where) -> models.Filter:
     must += [models.HasIdCondition(has_id=list(where.point_ids))] if where.point_ids is not None else []
     must += [_condition(key, match=models.MatchValue(value=value)) for key, value in where.equal.items()]
     must += [_condition(key, match=models.MatchAny(any=cast(Any, list(values)))) for key, values in where.among.items()]
+    must += [_condition(key, match=models.MatchAny(any=list(values))) for key, values in where.among_all]
     must += [_condition(key, match=models.MatchText(text=text)) for key, text in where.words.items()]
     must += [_condition(key, range=models.Range(lt=value)) for key, value in where.below.items()]
     must += [_condition(key, range=models.Range(lte=value)) for key, value in where.at_most.items()]

@@ -118,7 +118,7 @@ class QdrantStore(ABC):
 
     async def page(self, thread: str, *, cursor: str | None, limit: int, newest_first: bool) -> Page[Message]:
         where = Where(equal={"thread": thread})
-        rows, after = await _page(self._messages, where, "seq", cursor, limit, newest_first=newest_first)
+        rows, after = await page_of(self._messages, where, "seq", cursor, limit, newest_first=newest_first)
         return Page(items=[points.message_of(payload) for _, payload in rows], next=after)
 
     async def open_prompts(self, thread: str | None, limit: int) -> list[Message]:
@@ -137,7 +137,7 @@ class QdrantStore(ABC):
 
     async def waiting_calls(self, where: CallFilter, *, cursor: str | None, limit: int) -> Page[Message]:
         held = Where(equal={"status": "pending"} | where.model_dump(exclude_none=True))
-        rows, after = await _page(self._messages, held, "created_at", cursor, limit, newest_first=False)
+        rows, after = await page_of(self._messages, held, "created_at", cursor, limit, newest_first=False)
         return Page(items=[points.message_of(payload) for _, payload in rows], next=after)
 
     async def _hold(self, fence: Where, message_id: str, attempt: int, changes: dict[str, Any]) -> Message | None:
@@ -167,7 +167,7 @@ class QdrantStore(ABC):
         self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None, limit: int
     ) -> Page[ThreadRecord]:
         held = points.threads_where(where)
-        rows, after = await _page(self._records, held, "updated_at", cursor, limit, newest_first=True)
+        rows, after = await page_of(self._records, held, "updated_at", cursor, limit, newest_first=True)
         return Page(items=[points.thread_of(payload) for _, payload in rows], next=after)
 
     async def save_checkpoint(self, thread: str, epoch: int, turn: int, state: dict[str, Any]) -> None:
@@ -186,7 +186,7 @@ class QdrantStore(ABC):
         return record
 
 
-async def _page(
+async def page_of(
     collection: Collection, where: Where, key: str, cursor: str | None, limit: int, *, newest_first: bool
 ) -> tuple[list[Row], str | None]:
     """Some rows in order, and the cursor of the next page or None."""

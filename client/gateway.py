@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote
 
@@ -71,12 +72,27 @@ class Gateway:
         return await self._get(IndexStatus, "/api/memory", {})
 
     async def _get(self, kind: type[P], path: str, wanted: dict[str, Any]) -> P:
+        return await self.ask(kind, "GET", path, wanted)
+
+    async def ask(
+        self,
+        kind: type[P],
+        method: str,
+        path: str,
+        wanted: Mapping[str, Any],
+        body: Any = None,
+        *,
+        timeout_s: float = TIMEOUT_S,
+    ) -> P:
+        """What a route answers; `body` is sent as JSON. Raises: InputRefusedError; UnavailableError."""
         import httpx2  # slow to load, and most commands need none of it
 
         query = {name: value for name, value in wanted.items() if value is not None}
+        sent = {"json": body} if body is not None else {}
+        verify = self.url.startswith("https:")  # else the certificates would be read for nothing, at each call
         try:
-            async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=TIMEOUT_S) as http:
-                response = await http.get(path, params=query)
+            async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=timeout_s, verify=verify) as http:
+                response = await http.request(method, path, params=query, **sent)
         except httpx2.HTTPError as error:
             raise UnavailableError(
                 f"no gateway answers at {self.url}: start it with `make run`, or see EVERTHREAD_HOST and EVERTHREAD_PORT"

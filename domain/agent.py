@@ -12,6 +12,7 @@ from domain.approvals import ApprovalPolicy
 from domain.delegation import Delegate
 from domain.errors import InputRefusedError
 from domain.hooks import ContextHandler, PrepareStep, Respond
+from domain.knowledge import KnowledgeSource
 from domain.mcp import McpServer
 from domain.output import Output, is_plain, output_of
 from domain.prompts import Mode, PromptOptions
@@ -151,6 +152,7 @@ class Agent:
     handoffs: tuple[str, ...] = ()
     respond: Respond | None = None
     mcp: tuple[McpServer, ...] = ()  # servers whose tools it has, beside its own
+    knowledge: tuple[KnowledgeSource, ...] = ()  # documents that it looks things up in
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
@@ -206,6 +208,8 @@ class Agent:
             yield f"busy_mode must be one of {', '.join(get_args(Mode))}, not {self.busy_mode!r}"
         if not _are_functions(self.stop):
             yield "stop is a list of conditions, such as [tool_called('pay')]"
+        if not all(isinstance(source, KnowledgeSource) for source in self.knowledge):
+            yield "knowledge is a list of KnowledgeSource"
         yield from self._tool_problems()
         yield from self._limit_problems()
 

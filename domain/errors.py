@@ -29,6 +29,7 @@ EverthreadError
 ├── DeliveryError                a reply did not reach its address
 │   ├── DeliveryRefusedError     for good: no further try will do
 │   └── DeliveryFailedError      for now: a later try may do
+├── DocumentUnreadableError      a document cannot be read, now or later; says why in a sentence
 ├── StoreError                   the store could not do it
 │   └── StoreBusyError           another process owns the embedded store
 ├── NotVisibleYetError           a record that must be there is not; retry instead of repairing
@@ -172,6 +173,10 @@ class DeliveryFailedError(DeliveryError):
     def __init__(self, message: str, retry_after_s: float | None = None) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class DocumentUnreadableError(EverthreadError):
+    """A document has no text that can be read."""
 
 
 class StoreError(EverthreadError):

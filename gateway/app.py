@@ -15,6 +15,7 @@ from starlette.routing import BaseRoute
 from activities.ports import Blobs, ContextLook, MessageIndex, Recalls, Store
 from client.threads import Threads
 from domain.errors import InputRefusedError
+from gateway import knowledge
 from gateway.calls import calls_of
 from gateway.contexts import contexts_of
 from gateway.memory import memory_of
@@ -32,6 +33,7 @@ ROUTES = (
     "/api/memory/search",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
+    *knowledge.ROUTES,
     "/mcp",
 )
 Health = Callable[[], Awaitable[dict[str, Any]]]
@@ -47,6 +49,7 @@ def make_app(
     contexts: ContextLook | None = None,
     recalls: Recalls | None = None,
     index: MessageIndex | None = None,
+    library: knowledge.Library | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
 
@@ -68,6 +71,8 @@ def make_app(
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
     app.include_router(contexts_of(store, contexts))
+    if library is not None:
+        app.include_router(knowledge.knowledge_of(library))
     app.include_router(memory_of(recalls, index))
     return app
 

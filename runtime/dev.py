@@ -29,6 +29,7 @@ from domain.messages import preview
 from domain.prompts import ThreadStart, read_thread_id
 from gateway.app import make_app
 from gateway.filter import run_filter, standard_input
+from gateway.knowledge import Library
 from gateway.mcp_door import McpDoor
 from runtime import banner, local, logs, wiring
 from runtime.children import ChildError
@@ -104,8 +105,10 @@ async def _run(options: Options, settings: Settings) -> None:
         servers = await stack.enter_async_context(wiring.open_servers(settings))
         tokens = wiring.open_tokens(choice)
         memory = await stack.enter_async_context(wiring.open_memory(settings, store, demo=options.demo))
+        knowledge = wiring.knowledge_of(store, blobs, webhooks, memory)
         ports = wiring.Ports(
-            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
+            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
+            knowledge,
         )
         ports = replace(ports, summaries=wiring.summaries_of(store))
         threads = Threads(client, settings.task_queue, registry.default)
@@ -114,16 +117,14 @@ async def _run(options: Options, settings: Settings) -> None:
         reader = ThreadReader(store, ports.events)
         door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
         stack.push_async_callback(door.close)
+        library = Library(knowledge.store, knowledge.search, blobs)
         app = make_app(
-            store,
-            threads,
-            _health(client, worker, registry),
-            VERSION,
-            blobs,
-            [door.route],
-            wiring.make_looks(ports),
-            memory.recaller,
-            memory.index,
+            *(store, threads, _health(client, worker, registry), VERSION, blobs),
+            doors=[door.route],
+            contexts=wiring.make_looks(ports),
+            recalls=memory.recaller,
+            index=memory.index,
+            library=library,
         )
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))

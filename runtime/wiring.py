@@ -30,6 +30,7 @@ from activities.compaction import Compaction
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.keeping import Chore, KeepingActivities
+from activities.library import Knowledge
 from activities.looking import ContextLooks
 from activities.memory import Memory
 from activities.model import ModelActivities
@@ -53,6 +54,7 @@ from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
 from adapters import embedders
 from adapters.blobs import FolderBlobs
+from adapters.documents import Documents
 from adapters.embedders import Endpoint, OpenEmbedder
 from adapters.lexicon import WordLexicon
 from adapters.mcp_servers import McpServers
@@ -61,7 +63,8 @@ from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_index import QdrantIndex
-from adapters.qdrant_points import MESSAGES, RECORDS
+from adapters.qdrant_knowledge import QdrantKnowledge
+from adapters.qdrant_points import CHUNKS, MESSAGES, RECORDS
 from adapters.qdrant_store import QdrantStore
 from adapters.qdrant_summaries import QdrantSummaries
 from adapters.streams_memory import MemoryEvents
@@ -110,6 +113,7 @@ class Ports:
     servers: ToolServers = field(default_factory=NoServers)
     tokens: TokenCounter = field(default_factory=Estimates)
     memory: Memory | None = None  # without: nothing is recalled
+    knowledge: Knowledge | None = None  # without: agents look nothing up
     summaries: Summaries | None = None  # without: older turns that do not fit are just not shown
 
 
@@ -159,11 +163,20 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         memory=ports.memory,
         summaries=ports.summaries,
         servers=ports.servers,
+        knowledge=ports.knowledge.search if ports.knowledge else None,
         queues=queues,
     )
     agents = Threads(client, task_queue, ports.catalog.default)
     delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=most)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs, servers=ports.servers)
+    tools = ToolActivities(
+        ports.store,
+        ports.events,
+        ports.catalog,
+        delegations,
+        ports.blobs,
+        servers=ports.servers,
+        knowledge=ports.knowledge.search if ports.knowledge else None,
+    )
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
@@ -187,7 +200,9 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
 
 def make_looks(ports: Ports) -> ContextLooks:
     """Contexts to be looked at, as the worker's model calls have them."""
-    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory, ports.summaries)
+    knowledge = ports.knowledge.search if ports.knowledge else None
+    kept = (ports.memory, ports.summaries, knowledge)
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, *kept)
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
@@ -304,11 +319,18 @@ def summaries_of(store: QdrantStore) -> Summaries:
 
 def make_chores(ports: Ports) -> list[Chore]:
     """What is to be done about memory in the background."""
-    chores = list(ports.memory.chores) if ports.memory else []
+    chores = [*(ports.memory.chores if ports.memory else []), *(ports.knowledge.chores if ports.knowledge else [])]
     if ports.summaries is not None:
         budget, tokens = ports.context_tokens, ports.tokens
         chores.append(Compaction(ports.summaries, ports.model, ports.catalog, budget_tokens=budget, tokens=tokens))
     return chores
+
+
+def knowledge_of(store: QdrantStore, blobs: Blobs, webhooks: Webhooks, memory: Memory) -> Knowledge:
+    """Documents beside the messages, found by the same words and the same embedding model."""
+    chunks = QdrantKnowledge(store.collection(CHUNKS))
+    older = list(memory.older.values())
+    return Knowledge(chunks, blobs, Documents(), webhooks, memory.lexicon, memory.embedder, older)
 
 
 def open_tokens(choice: ModelChoice) -> TokenCounter:
@@ -353,8 +375,10 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         servers = await stack.enter_async_context(open_servers(settings))
         tokens = open_tokens(choice)
         memory = await stack.enter_async_context(open_memory(settings, store))
+        knowledge = knowledge_of(store, blobs, webhooks, memory)
         ports = Ports(
-            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
+            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
+            knowledge,
         )
         ports = replace(ports, summaries=summaries_of(store))
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))

@@ -15,6 +15,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
+from activities.library import Knowledge
 from activities.memory import Memory
 from activities.ports import ChatModel, Store, ToolServers, Webhooks
 from adapters.blobs import FolderBlobs
@@ -122,6 +123,7 @@ class System:
         store: Store | None = None,
         webhooks: Webhooks | None = None,
         servers: ToolServers | None = None,
+        knowledge: Knowledge | None = None,
         memory: Memory | None = None,
         task_queue: str | None = None,
         **options: Any,
@@ -130,6 +132,8 @@ class System:
         ports = replace(ports, summaries=summaries_of(self.store), memory=memory)
         if servers is not None:
             ports = replace(ports, servers=servers)
+        if knowledge is not None:
+            ports = replace(ports, knowledge=knowledge)
         if webhooks is not None:
             ports = replace(ports, webhooks=webhooks)
         await self._workers.enter_async_context(

@@ -107,17 +107,22 @@ async def tell_pages(
 
 
 class Progress:
-    """How far a long work has come: a line that changes on a terminal, else a line every thousand."""
+    """How far a long work has come: a line that changes on a terminal, else a line of every so many."""
 
-    def __init__(self, verb: str, total: int) -> None:
+    def __init__(self, verb: str, total: int, noun: str = "threads", every: int = REPORT_EVERY) -> None:
         self._verb, self._total, self._done = verb, total, 0
+        self._noun, self._every = noun, every
         self._live = sys.stderr.isatty()
 
     def step(self) -> None:
-        self._done += 1
+        self.reach(self._done + 1)
+
+    def reach(self, done: int) -> None:
+        """So much is done."""
+        before, self._done = self._done, done
         if self._live:
             typer.echo(f"\r{self._line()} ", err=True, nl=False)
-        elif self._done % REPORT_EVERY == 0:
+        elif done // self._every > before // self._every:
             typer.echo(self._line(), err=True)
 
     def clear(self) -> None:
@@ -126,4 +131,4 @@ class Progress:
             typer.echo("\r\x1b[K", err=True, nl=False)
 
     def _line(self) -> str:
-        return f"{self._verb} {self._done:,} of {max(self._done, self._total):,} threads"
+        return f"{self._verb} {self._done:,} of {max(self._done, self._total):,} {self._noun}"

@@ -42,8 +42,8 @@ class IndexContract:
         store: QdrantStore,
         index: QdrantIndex,
         row: Message,
+        vectors: Vectors,
         place: int = 0,
-        **vectors: list[list[float]] | Sparse,
     ) -> Message:
         await store.insert([row])
         await index.put([Indexed(id=row.id, attempt=row.attempt, vectors=dict(vectors), place=place, tokens=3)])

@@ -13,11 +13,13 @@ import qdrant_edge as edge
 
 from adapters import qdrant_points as points
 from adapters.qdrant_edge import EdgeStore
+from adapters.qdrant_knowledge import QdrantKnowledge
 from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
 from tests.adapters.collection_contract import CollectionContract
 from tests.adapters.index_contract import IndexContract
+from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
 from tests.programs import ROOT, environment
 
@@ -31,8 +33,17 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EdgeS
     store.close()
 
 
+@pytest.fixture(scope="module")
+def knowledge(store: EdgeStore) -> QdrantKnowledge:
+    return QdrantKnowledge(store.collection(points.CHUNKS))
+
+
 class TestEdgeStore(StoreContract):
     """On disk, in this process."""
+
+
+class TestEdgeKnowledge(KnowledgeContract):
+    """Likewise."""
 
 
 class TestEdgeCollections(CollectionContract):

@@ -15,6 +15,7 @@ import pytest
 
 from activities.failures import PERMANENT
 from adapters import qdrant_points as points
+from adapters.qdrant_knowledge import QdrantKnowledge
 from adapters.qdrant_layout import Layout
 from adapters.qdrant_points import Where
 from adapters.qdrant_server import ServerStore
@@ -24,6 +25,7 @@ from domain.vectors import Sparse
 from doubles.qdrant_collections import Collections
 from tests.adapters.collection_contract import CollectionContract
 from tests.adapters.index_contract import IndexContract
+from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.raw_server import head, serving
 from tests.adapters.store_contract import StoreContract, new_thread, row
 from tests.qdrant import QdrantDouble, qdrant_double
@@ -40,6 +42,15 @@ async def store(double: QdrantDouble) -> AsyncIterator[ServerStore]:
     store = await ServerStore.open(double.url)
     yield store
     await store.close()
+
+
+@pytest.fixture(scope="session")
+def knowledge(store: ServerStore) -> QdrantKnowledge:
+    return QdrantKnowledge(store.collection(points.CHUNKS))
+
+
+class TestServerKnowledge(KnowledgeContract):
+    """Likewise."""
 
 
 class TestServerStore(StoreContract):

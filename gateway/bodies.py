@@ -1,0 +1,32 @@
+"""What is posted to the gateway."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from fastapi import Request
+from pydantic_core import from_json
+from starlette.exceptions import HTTPException
+
+from domain.errors import InputRefusedError
+
+
+async def json_object(request: Request, most_bytes: int, example: str) -> dict[str, Any]:
+    """A JSON object. Raises: HTTPException; InputRefusedError."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":  # what a page of another site may post unasked is not JSON
+        raise HTTPException(415, f"content-type is {kind or 'missing'}; send application/json")
+    size = 0
+    chunks = []
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > most_bytes:
+            raise HTTPException(413, f"the body has more than {most_bytes} bytes; keep large data elsewhere")
+        chunks.append(chunk)
+    try:
+        value = from_json(b"".join(chunks))
+    except ValueError as error:
+        raise InputRefusedError(f"the body is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise InputRefusedError(f"the body is a JSON object such as {example}")
+    return value
