@@ -21,7 +21,7 @@ from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
 from activities.ports import Catalog, ChatModel, EventLog, Store, ToolServers
 from activities.routing import Routes
-from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
+from activities.rows import SKIPPED, answer_row, asker_of, held, joined_changes, living, prompt_row
 from activities.servers import NoServers, ServedTools
 from activities.step import Step
 from activities.stopping import STOPPED, last_answer, stops
@@ -71,7 +71,7 @@ class ModelActivities:
         """One model call and its records. Returns the final answer of an earlier attempt if there is one."""
         with translated():
             async with Lease.of_activity() as lease:
-                record = await self._store.get_thread(request.thread)
+                record = living(await self._store.get_thread(request.thread))
                 agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
                 attempt = fence(request.epoch, request.step, activity.info().attempt)
                 step = Step(request, agent, attempt, lease, record, queues=self._queues)
@@ -210,6 +210,8 @@ class ModelActivities:
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
         changes |= step.served(completion.tool_calls)
+        if not step.searchable:
+            changes["index"] = SKIPPED
         if answer.value is not None:
             changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:

@@ -50,6 +50,7 @@ class Step:
     begun: bool = False  # something of the answer has come
     failed: Completion | None = None  # the answer that is not what it was to be
     passed_to: str = ""  # the agent that answers, if another one than was asked
+    searchable: bool = True  # what is said in the turn may be found later
     queues: bool = True  # there may be workers of the queues that tools name
 
     @cached_property
@@ -84,6 +85,7 @@ class Step:
         self.running = running
         self.prompt = next(row for row in running if row.id == self.prompt_row_id)
         options = _options(self.prompt)
+        self.searchable = options.searchable
         if any(row.handoff for row in self.done):
             options = options_after(options, self.agent)
         self.agent = with_options(self.agent, options)

@@ -106,6 +106,8 @@ class Message(BaseModel):
     child: Child | None = None  # of a tool's result: the thread on which another agent was asked
     handoff: str | None = None  # of a tool's result: the agent that has the thread from then on
     metadata: dict[str, Any] = Field(default_factory=dict)
+    index: str | None = None  # whether search has it: due, done, or skipped, which it is never to have
+    erased: bool = False  # of a prompt: rows of its turn were erased, so that it cannot be gone on with
     mcp: dict[str, Any] | None = None  # of an answer: what MCP servers offered it, see domain.mcp.Listing
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same
@@ -129,15 +131,22 @@ class ThreadRecord(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     turns: int = 0
     preview: str = ""  # the last prompt, shortened
-    status: str = "active"  # or failed: how the last turn ended; or waiting: one that runs waits for somebody
+    # or failed: how the last turn ended; or waiting: one that runs waits for somebody; or deleted: for good
+    status: str = "active"
     idle_timeout_s: float | None = None  # see domain.prompts.ThreadStart
     expires_at: float | None = None
     operator: str = ""  # the person who has the thread in the agent's place
     parent: Parent | None = None  # the call that made it, of a thread on which one agent asks another
     epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
     run_id: str = ""
+    erasure: str = ""  # of a deleted thread: the erasure that did it
     created_at: float = 0.0
     updated_at: float = 0.0
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is a tombstone: nothing is written to the thread any more, and it is never opened again."""
+        return self.status == "deleted"
 
 
 class Page(BaseModel, Generic[T]):

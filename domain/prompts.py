@@ -91,7 +91,7 @@ class PromptOptions(Wire):
     agent's tools that may be used. `settings` goes to the provider as it is (temperature …). `tool_choice` is auto,
     required, none or a tool's name, for the first model call; after one of the tools `stop_after_tools` has succeeded no
     further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer must be: a
-    JSON schema, or a list of texts to choose from.
+    JSON schema, or a list of texts to choose from. What is not `searchable` is never found by a search, nor its answer.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -108,6 +108,7 @@ class PromptOptions(Wire):
     tool_choice: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", strict=True)] | None = None
     parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None
     stop_after_tools: Annotated[list[Name], Field(max_length=ids.MAX_CALLS)] | None = None
+    searchable: Annotated[bool, Field(strict=True)] = True
 
 
 class ReplyTo(Wire):

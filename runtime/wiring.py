@@ -27,9 +27,10 @@ from temporalio.worker import (
 from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
+from activities.erasing import ErasingActivities
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, ToolServers, Webhooks
+from activities.ports import Blobs, Catalog, ChatModel, EventLog, Graves, Store, ToolServers, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
@@ -40,9 +41,11 @@ from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
+from adapters.qdrant_erasing import QdrantGraves
 from adapters.streams_memory import MemoryEvents
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
+from client.erasing import ThreadRuns
 from client.threads import Threads
 from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
@@ -51,6 +54,7 @@ from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
 from runtime.settings import Settings, variable, webhook_key
 from workflows import attributes
+from workflows.erase import Erase
 from workflows.thread import AgentThread
 
 # An interrupt or a lost lease is heard within this time; a shorter one halves the throughput of the server.
@@ -80,6 +84,7 @@ class Ports:
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
+    graves: Graves | None = None  # of the store, unless others search it too
 
 
 def make_worker(
@@ -101,7 +106,7 @@ def make_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[AgentThread],
+        workflows=[AgentThread, Erase],
         activities=_activities(client, task_queue, ports, max_activities, queues=queues),
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -134,6 +139,8 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
+    graves = ports.graves or QdrantGraves(getattr(ports.store, "collection"))  # noqa: B009 - of every store of ours
+    erasing = ErasingActivities(ports.store, graves, ThreadRuns(agents), ports.events, ports.blobs)
     return [
         model.call_model,
         tools.run_tool,
@@ -147,6 +154,13 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         delivery.notify,
         operating.note_operator,
         operating.save_said,
+        erasing.begin_erasure,
+        erasing.bury_threads,
+        erasing.end_threads,
+        erasing.erase_turns,
+        erasing.erase_rows,
+        erasing.verify_erasure,
+        erasing.end_erasure,
     ]
 
 
