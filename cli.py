@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import doctor, mcp, repair, replay, threads
+from client.commands import doctor, forget, mcp, repair, replay, threads
 from client.commands.console import Console
 from client.threads import Threads
 from runtime import settings, temporal
@@ -56,6 +56,7 @@ def dev(
 app.command()(mcp.mcp)
 app.command()(repair.repair)
 app.command()(replay.replay)
+app.add_typer(forget.app, name="forget")
 app.add_typer(doctor.app, name="doctor")
 app.add_typer(threads.app, name="threads")
 

@@ -1,4 +1,4 @@
-"""The HTTP gateway, on loopback: what the store holds, for reading, and decisions about calls that wait."""
+"""The HTTP gateway, on loopback: what the store holds, for reading, decisions about calls that wait, and erasures."""
 
 from __future__ import annotations
 
@@ -13,9 +13,11 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from activities.ports import Blobs, Store
+from client.erasing import Erasures
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from gateway.calls import calls_of
+from gateway.erasures import erasures_of
 from gateway.threads import threads_of
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -26,6 +28,10 @@ ROUTES = (
     "/api/threads/{thread}/messages/{message_id}/result",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
+    "DELETE /api/threads/{thread}",
+    "POST /api/erasures",
+    "/api/erasures/{erasure}",
+    "/api/owners",
     "/mcp",
 )
 Health = Callable[[], Awaitable[dict[str, Any]]]
@@ -58,6 +64,7 @@ def make_app(
 
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
+    app.include_router(erasures_of(store, Erasures(threads)))
     return app
 
 

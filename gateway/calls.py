@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from fastapi import APIRouter, Path, Query, Request
-from pydantic_core import from_json
 from starlette.exceptions import HTTPException
 
 from activities.ports import Store
@@ -13,7 +12,6 @@ from client.threads import Threads
 from domain.approvals import ResolveReceipt, read_resolution
 from domain.errors import (
     InboxFullError,
-    InputRefusedError,
     ResolvedAlreadyError,
     UnavailableError,
     UnknownCallError,
@@ -22,9 +20,10 @@ from domain.errors import (
 from domain.listing import CallFilter
 from domain.messages import Message, Page
 from domain.prompts import MAX_NAME
+from gateway.bodies import read_object
 from gateway.params import HIDDEN, Cursor, Limit
 
-MAX_BODY = 100_000  # bytes
+EXAMPLE = '{"decision": "deny", "reason": "too much"}'
 STATUS: dict[type[Exception], int] = {
     ResolvedAlreadyError: 409,
     UnknownCallError: 404,
@@ -58,31 +57,10 @@ def calls_of(store: Store, threads: Threads) -> APIRouter:
         call_id: Annotated[str, Path(max_length=MAX_NAME)],
     ) -> ResolveReceipt:
         """Decide about a call that waits; see docs/approvals.md for the body."""
-        wanted = read_resolution(await _body(request) | {"call_id": call_id})
+        wanted = read_resolution(await read_object(request, EXAMPLE) | {"call_id": call_id})
         try:
             return await threads.resolve(thread, wanted)
         except tuple(STATUS) as error:
             raise HTTPException(STATUS[type(error)], str(error)) from error
 
     return routes
-
-
-async def _body(request: Request) -> dict[str, Any]:
-    """A JSON object. Raises: HTTPException; InputRefusedError."""
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":  # what a page of another site may post unasked is not JSON
-        raise HTTPException(415, f"content-type is {kind or 'missing'}; send application/json")
-    size = 0
-    chunks = []
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MAX_BODY:
-            raise HTTPException(413, f"the body has more than {MAX_BODY} bytes; keep large data elsewhere")
-        chunks.append(chunk)
-    try:
-        value = from_json(b"".join(chunks))
-    except ValueError as error:
-        raise InputRefusedError(f"the body is no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise InputRefusedError('the body is a JSON object such as {"decision": "deny", "reason": "too much"}')
-    return value

@@ -16,6 +16,7 @@ from adapters.qdrant_edge import EdgeStore
 from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
+from tests.adapters.erasing_contract import ErasingContract
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
 from tests.programs import ROOT, environment
 
@@ -27,6 +28,10 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EdgeS
     store = EdgeStore(tmp_path_factory.mktemp("store"))
     yield store
     store.close()
+
+
+class TestEdgeErasing(ErasingContract):
+    """On disk, in this process."""
 
 
 class TestEdgeStore(StoreContract):

@@ -18,6 +18,7 @@ from adapters.qdrant_server import ServerStore
 from domain.errors import EverthreadError, SetupError, StoreError, UnavailableError
 from domain.messages import ThreadRecord
 from doubles.qdrant_collections import Collections
+from tests.adapters.erasing_contract import ErasingContract
 from tests.adapters.raw_server import head, serving
 from tests.adapters.store_contract import StoreContract, new_thread, row
 from tests.qdrant import QdrantDouble, qdrant_double
@@ -34,6 +35,10 @@ async def store(double: QdrantDouble) -> AsyncIterator[ServerStore]:
     store = await ServerStore.open(double.url)
     yield store
     await store.close()
+
+
+class TestServerErasing(ErasingContract):
+    """Over HTTP, on the double in strict mode."""
 
 
 class TestServerStore(StoreContract):
