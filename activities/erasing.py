@@ -165,11 +165,13 @@ class ErasingActivities:
         async for thread in self._buried(step.id):
             runs += len(ids := await self._runs.histories(thread))
             names += [f"thread/{thread} {run_id}" for run_id in ids][: NAMED - len(names)]
+            for run_id in ids if step.request.histories else []:
+                await self._runs.drop_history(thread, run_id)
             activity.heartbeat()
         until = f"{days:g} days after the end of each"
-        left = [
-            Remaining(where="temporal", what="histories of the erased threads", count=runs, names=names, until=until)
-        ]
+        ends = "they are being deleted" if step.request.histories else until
+        what = "histories of the erased threads"
+        left = [Remaining(where="temporal", what=what, count=runs, names=names, until=ends)]
         if noted.open_threads:
             named = [f"thread/{thread}" for thread in noted.open_threads[:NAMED]]
             what = "histories of threads that live on: runs that began before this erasure"

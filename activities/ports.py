@@ -246,6 +246,9 @@ class Runs(Protocol):
     async def histories(self, thread: str) -> list[str]:
         """The ids of its runs that Temporal keeps. Raises: UnavailableError."""
 
+    async def drop_history(self, thread: str, run_id: str) -> None:
+        """Have Temporal delete the history of an ended run, which it does in a moment. Raises: UnavailableError."""
+
     async def retention_days(self) -> float:
         """For how long Temporal keeps an ended run. Raises: UnavailableError."""
 

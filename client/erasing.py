@@ -7,7 +7,8 @@ import uuid
 from contextlib import suppress
 from dataclasses import dataclass
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.api.common.v1 import WorkflowExecution
+from temporalio.api.workflowservice.v1 import DeleteWorkflowExecutionRequest, DescribeNamespaceRequest
 from temporalio.client import WorkflowFailureError
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -54,6 +55,16 @@ class ThreadRuns:
             return [execution.run_id async for execution in found]
         except RPCError as error:
             raise UnavailableError(f"Temporal does not list the runs of thread {thread}: {error.message}") from error
+
+    async def drop_history(self, thread: str, run_id: str) -> None:
+        temporal = self.threads.temporal
+        run = WorkflowExecution(workflow_id=ids.workflow_id(thread), run_id=run_id)
+        request = DeleteWorkflowExecutionRequest(namespace=temporal.namespace, workflow_execution=run)
+        try:
+            await temporal.workflow_service.delete_workflow_execution(request, timeout=CALL_TIMEOUT)
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise UnavailableError(f"Temporal does not delete a history: {error.message}") from error
 
     async def retention_days(self) -> float:
         temporal = self.threads.temporal

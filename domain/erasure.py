@@ -59,6 +59,7 @@ class ErasureRequest(Wire):
 
     With `before` (seconds since 1970), only whole turns of a thread, an owner or a tenant all of which is older. A message
     that is a turn's prompt stands for its whole turn. An owner without a tenant is one of threads that have none.
+    `histories`: Temporal's of deleted threads are deleted too, rather than kept until the namespace's retention.
     `id` makes it idempotent.
     """
 
@@ -71,6 +72,7 @@ class ErasureRequest(Wire):
     owner: Name | None = None
     tenant: Name | None = None
     before: Annotated[float, Field(gt=0, le=10**11, allow_inf_nan=False)] | None = None
+    histories: Annotated[bool, Field(strict=True)] = False
 
     @model_validator(mode="after")
     def _one_scope(self) -> Self:
@@ -84,6 +86,8 @@ class ErasureRequest(Wire):
             raise ValueError("has turns, which are of a thread; name the thread")
         if self.before is not None and (self.messages is not None or self.turns is not None):
             raise ValueError("has before, which narrows a thread, an owner or a tenant; leave it out")
+        if self.histories and not self.whole_threads:
+            raise ValueError("has histories, which are deleted with whole threads only; leave it out")
         return self
 
     @property

@@ -19,6 +19,9 @@ Before = Annotated[
 ]
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask. It cannot be undone.")]
 Id = Annotated[str | None, typer.Option("--id", metavar="ID", help="Makes it idempotent: with the same id it is one.")]
+Histories = Annotated[
+    bool, typer.Option("--histories", help="Delete Temporal's histories of the threads too, before their retention.")
+]
 Settle = Annotated[
     float,
     typer.Option(min=0, help="Seconds before the second sweep: as long as a worker that was lost may still write."),
@@ -54,13 +57,14 @@ def thread(
         str | None, typer.Option(metavar="FIRST-LAST", help="Only these turns, as in 3-5 or 3; the thread lives on.")
     ] = None,
     before: Before = None,
+    histories: Histories = False,
     yes: Yes = False,
     erasure: Id = None,
     settle: Settle = SETTLE_S,
     as_json: Json = False,
 ) -> None:
     """Delete a thread, or some of its turns. Exit status as of `message`."""
-    what = {"thread": thread, "turns": _turns(turns), "before": _time(before), "id": erasure}
+    what = {"thread": thread, "turns": _turns(turns), "before": _time(before), "id": erasure, "histories": histories}
     _run(context, what, yes=yes, settle_s=settle, as_json=as_json)
 
 
@@ -70,13 +74,14 @@ def owner(
     owner: Annotated[str, typer.Argument(help="The owner of threads.")],
     tenant: Annotated[str | None, typer.Option(help="Of this tenant. Default: of threads that have none.")] = None,
     before: Before = None,
+    histories: Histories = False,
     yes: Yes = False,
     erasure: Id = None,
     settle: Settle = SETTLE_S,
     as_json: Json = False,
 ) -> None:
     """Erase all that is known of an owner. Exit status as of `message`."""
-    what = {"owner": owner, "tenant": tenant, "before": _time(before), "id": erasure}
+    what = {"owner": owner, "tenant": tenant, "before": _time(before), "id": erasure, "histories": histories}
     _run(context, what, yes=yes, settle_s=settle, as_json=as_json)
 
 
@@ -85,18 +90,26 @@ def tenant(
     context: typer.Context,
     tenant: Annotated[str, typer.Argument(help="The tenant.")],
     before: Before = None,
+    histories: Histories = False,
     yes: Yes = False,
     erasure: Id = None,
     settle: Settle = SETTLE_S,
     as_json: Json = False,
 ) -> None:
     """Erase all of a tenant. Exit status as of `message`."""
-    _run(context, {"tenant": tenant, "before": _time(before), "id": erasure}, yes=yes, settle_s=settle, as_json=as_json)
+    _run(
+        context,
+        {"tenant": tenant, "before": _time(before), "id": erasure, "histories": histories},
+        yes=yes,
+        settle_s=settle,
+        as_json=as_json,
+    )
 
 
 def delete(
     context: typer.Context,
     thread: Thread,
+    histories: Histories = False,
     yes: Yes = False,
     erasure: Id = None,
     settle: Settle = SETTLE_S,
@@ -106,7 +119,7 @@ def delete(
 
     Exit status 0: nothing is left; 1: something is; 2: it could not be begun or followed.
     """
-    _run(context, {"thread": thread, "id": erasure}, yes=yes, settle_s=settle, as_json=as_json)
+    _run(context, {"thread": thread, "id": erasure, "histories": histories}, yes=yes, settle_s=settle, as_json=as_json)
 
 
 def _turns(text: str | None) -> dict[str, int] | None:

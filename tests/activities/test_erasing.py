@@ -38,6 +38,9 @@ class FakeRuns:
     async def histories(self, thread: str) -> list[str]:
         return [f"run of {thread}"]
 
+    async def drop_history(self, thread: str, run_id: str) -> None:
+        raise NotImplementedError
+
     async def retention_days(self) -> float:
         return 30.0
 

@@ -53,6 +53,7 @@ def test_an_erasure_says_what_it_is_about(
         ({"owner": "ada", "turns": {"first": 1, "last": 2}}, "turns, which are of a thread"),
         ({"thread": "t", "turns": {"first": 3, "last": 2}}, "turns ends with turn 2, before its first, 3"),
         ({"thread": "t", "turns": {"first": 1, "last": 2}, "before": 5.0}, "leave it out"),
+        ({"messages": [ID], "histories": True}, "with whole threads only"),
         ({"thread": "a/b"}, "thread is none: thread id 'a/b'"),
         ({"thread": "t", "before": 101.0}, "lies ahead, it is 100"),
         ({"thread": "t", "colour": 1}, "'colour' is not a field"),

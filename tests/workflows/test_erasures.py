@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from temporalio.client import WorkflowExecutionStatus
+from temporalio.service import RPCError, RPCStatusCode
 
 from adapters import qdrant_points as points
 from adapters.qdrant_erasing import QdrantGraves
@@ -150,6 +151,43 @@ async def test_a_search_finds_the_rows_before_and_nothing_after(system: System, 
     assert await graves.erasers[0].found(Part(thread=thread)) == 1
     assert (await erase(system, thread=thread)).found == 0
     assert await graves.erasers[0].found(Part(thread=thread)) == 0
+
+
+async def test_an_erasure_whose_worker_is_lost_is_done_by_another(system: System, thread: str) -> None:
+    await system.ask(thread, "Hi", id="a")
+    erasures = Erasures(system.threads)
+    erasure = await erasures.begin(read_erasure({"thread": thread}), settle_s=0.5)
+
+    async def deleted() -> bool:
+        return not await system.rows(thread)
+
+    await system.until(deleted)
+    await system.stop_workers()
+    assert (await erasures_receipt(system, erasure)).status == "running"
+    await system.start_worker()
+    receipt = await asyncio.wait_for(erasures.receipt(erasure, wait=True), 30)
+    assert (receipt.status, receipt.erased) == ("done", {"messages": 2})
+
+
+async def erasures_receipt(system: System, erasure: str) -> ErasureReceipt:
+    receipt = await system.store.get_receipt(erasure)
+    assert receipt is not None
+    return receipt
+
+
+async def test_histories_of_deleted_threads_can_be_deleted_too(system: System, thread: str) -> None:
+    await system.ask(thread, "My card is 4711.")
+    receipt = await erase(system, thread=thread, histories=True)
+    assert "being deleted" in receipt.remaining[0].until
+
+    async def gone() -> bool:
+        try:
+            await system.workflow(thread).describe()
+        except RPCError as error:
+            return error.status == RPCStatusCode.NOT_FOUND
+        return False
+
+    await system.until(gone)
 
 
 # --- owners and tenants
