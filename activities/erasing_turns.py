@@ -41,6 +41,13 @@ class Turns:
 
     async def erase(self, step: EraseStep, until: float) -> EraseStepResult:
         """Delete until then; from behind the thread that `after` names."""
+        done = await self._erase(step, until)
+        for thread in (await self._shredder.settled(step.id)).open_threads:  # in each sweep: one may just be being made
+            await self._graves.drop_summary(thread)
+            activity.heartbeat()
+        return done
+
+    async def _erase(self, step: EraseStep, until: float) -> EraseStepResult:
         request = step.request
         if request.messages is not None:
             await self._erase_messages(step, request.messages)

@@ -218,13 +218,19 @@ class Graves(Protocol):
     async def messages(self, part: Part, after: str | None, limit: int) -> list[Message]:
         """Some rows in the order of their ids."""
 
+    async def refs_of(self, collection: str, row_ids: Sequence[str]) -> list[str]:
+        """The blobs that rows name; `collection` is the name of an eraser."""
+
     async def users_of(self, ref: str, besides: Sequence[str]) -> int:
-        """How many rows, besides these, name a blob."""
+        """How many rows of any collection, besides these, name a blob."""
 
     async def show(self, thread: str, before: str, preview: str) -> None:
         """Change what the list of threads shows of one, if it still shows what it did."""
 
     async def drop_checkpoint(self, thread: str) -> None: ...
+
+    async def drop_summary(self, thread: str) -> None:
+        """Of what was said on a thread that lives on, some of which is erased; another is made of the rest."""
 
     async def note(self, erasing: Erasing) -> None: ...
 

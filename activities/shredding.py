@@ -11,7 +11,6 @@ from temporalio import activity
 from activities.ports import Blobs, Eraser, Graves
 from domain.erasure import Erasing, Part
 from domain.errors import UnavailableError
-from domain.messages import Message
 
 ROWS = 200  # a page
 UNUSED_S = 5.0  # whoever has just put a blob is about to name it in a row
@@ -37,8 +36,7 @@ class Shredder:
             await self.shred(erasure, Part(messages=list(row_ids[start : start + ROWS])))
 
     async def _delete(self, erasure: str, eraser: Eraser, page: list[str]) -> None:
-        messages = eraser is self._graves.erasers[0]
-        refs = await self._refs(page) if messages and self._blobs is not None else []
+        refs = await self._graves.refs_of(eraser.name, page) if self._blobs is not None else []
         noted = await self.settled(erasure)
         erased = Counter(noted.erased) + Counter({eraser.name: len(page)})
         await self._graves.note(noted.model_copy(update={"erased": dict(erased), "of": eraser.name, "page": page}))
@@ -57,10 +55,6 @@ class Shredder:
         erased[noted.of] -= still
         return noted.model_copy(update={"erased": dict(+erased), "of": "", "page": []})
 
-    async def _refs(self, page: list[str]) -> list[str]:
-        rows = await self._graves.messages(Part(messages=page), None, len(page))
-        return list(dict.fromkeys(filter(None, map(_ref, rows))))
-
     async def _delete_blob(self, ref: str, page: Sequence[str]) -> None:
         """Unless another row names it. Raises: UnavailableError if it is put again and again."""
         assert self._blobs is not None
@@ -70,7 +64,3 @@ class Shredder:
             activity.heartbeat()
             await asyncio.sleep(UNUSED_S / 2)
         raise UnavailableError(f"blob {ref} is in use")
-
-
-def _ref(row: Message) -> str | None:
-    return str(row.blob["ref"]) if row.blob else None

@@ -6,7 +6,7 @@ Vectors are parts of their rows, and go with them.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from adapters import qdrant_points as points
@@ -18,7 +18,9 @@ from domain.messages import Message, ThreadRecord
 from domain.vectors import Vector
 
 OF_ROWS = ("tenant", "owner", "thread", "turn")
+DOCUMENT = "document"  # the kind of a document's own row among its chunks; its digest names a blob
 KEPT_RECORDS = ["thread", "receipt"]  # kinds: a thread's record becomes a tombstone
+NOT_SUMMARISED: dict[str, Any] = {"summary_through": 0, "compaction": "", "compact_through": 0}  # a thread's record
 UNNAMED = {"tenant": "", "owner": ""}
 
 
@@ -78,6 +80,7 @@ class QdrantGraves:
     ) -> None:
         self._messages = collection(points.MESSAGES)
         self._records = collection(points.RECORDS)
+        self._chunks = collection(points.CHUNKS)
         of_rows = {name: name for name in OF_ROWS}
         of_records = {name: name for name in ("tenant", "owner", "thread")}
         facts = of_records | {"messages": "message"}
@@ -85,7 +88,7 @@ class QdrantGraves:
             CollectionEraser("messages", self._messages, of_rows | {"messages": "id"}, probes=probes or {}),
             CollectionEraser("facts", collection(points.FACTS), facts, probes=probes or {}),
             CollectionEraser("records", self._records, of_records, {"kind": KEPT_RECORDS}),
-            CollectionEraser("knowledge", collection(points.CHUNKS), {"tenant": "tenant"}, probes=probes or {}),
+            CollectionEraser("knowledge", self._chunks, {"tenant": "tenant"}, probes=probes or {}),
             *further,
         ]
 
@@ -126,6 +129,13 @@ class QdrantGraves:
     async def drop_checkpoint(self, thread: str) -> None:
         await self._records.delete(Where(points.checkpoint_point_id(thread)))
 
+    async def drop_summary(self, thread: str) -> None:
+        await self._records.delete(Where(equal={"kind": "summary", "thread": thread}))
+        point_id = points.thread_point_id(thread)
+        [there] = await self._records.get([point_id]) or [{}]
+        if begun := {name: none for name, none in NOT_SUMMARISED.items() if there.get(name, none) != none}:
+            await self._records.change(Where(point_id), begun)
+
     # --- messages
 
     async def messages(self, part: Part, after: str | None, limit: int) -> list[Message]:
@@ -134,10 +144,26 @@ class QdrantGraves:
         )
         return [points.message_of(payload) for _, payload in rows]
 
+    async def refs_of(self, collection: str, row_ids: Sequence[str]) -> list[str]:
+        if collection == "messages":
+            rows = await self.messages(Part(messages=list(row_ids)), None, len(row_ids))
+            found = [str(row.blob["ref"]) for row in rows if row.blob]
+        elif collection == "knowledge":
+            documents = [row for row in await self._chunks.get(list(row_ids)) if row.get("kind") == DOCUMENT]
+            found = [str(row["digest"]) for row in documents if row.get("digest")]
+        else:
+            return []
+        return list(dict.fromkeys(found))
+
     async def users_of(self, ref: str, besides: Sequence[str]) -> int:
-        where = Where(words={"blob": ref})
-        mine = Where(point_ids=list(besides), words={"blob": ref})
-        return await self._messages.count(where) - await self._messages.count(mine)
+        number = 0
+        for collection, where in (
+            (self._messages, Where(words={"blob": ref})),
+            (self._chunks, Where(equal={"kind": DOCUMENT, "digest": ref})),
+        ):
+            mine = replace(where, point_ids=list(besides))
+            number += await collection.count(where) - (await collection.count(mine) if besides else 0)
+        return number
 
     # --- receipts
 

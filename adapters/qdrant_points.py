@@ -68,6 +68,7 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "updated_at": "float",
     },
     CHUNKS: {
+        "kind": "keyword",
         "tenant": "keyword",
         "namespace": "keyword",
         "document": "keyword",

@@ -248,6 +248,20 @@ async def test_facts_drawn_from_erased_messages_are_erased(store: WatchedStore, 
     assert (await erasing.receipt()).erased == {"messages": 2, "facts": 1}
 
 
+async def test_a_summary_of_what_is_partly_erased_goes_with_it(store: WatchedStore, thread: str) -> None:
+    """And so does one that was just being made, with the next sweep."""
+    erasing = Erasing(store, thread=thread, turns={"first": 1, "last": 1})
+    await erasing.had(thread)
+    records = store.collection("records")
+    summary = {ids.record_id("summary", thread): {"kind": "summary", "thread": thread, "body": "prompt 1"}}
+    await records.insert(summary)
+    await erasing.do("begin_erasure", *SWEEP)
+    assert await records.get(list(summary)) == []
+    await records.insert(summary)
+    await erasing.do(*SWEEP)
+    assert await records.get(list(summary)) == []
+
+
 async def test_a_thread_that_cannot_be_opened_loses_its_checkpoint(store: WatchedStore, thread: str) -> None:
     erasing = Erasing(store, thread=thread, turns={"first": 1, "last": 1})
     await erasing.had(thread)

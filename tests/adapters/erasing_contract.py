@@ -118,6 +118,20 @@ class ErasingContract:
         assert await graves.users_of(ref, [rows[0].id, rows[1].id]) == 0
         assert await graves.users_of(ref, [rows[2].id]) == 2
 
+    async def test_a_document_names_a_blob_too_and_its_chunks_do_not(
+        self, store: Collections, graves: QdrantGraves
+    ) -> None:
+        ref, document, chunk = uuid4().hex * 2, str(uuid4()), str(uuid4())
+        await store.insert([one := row(new_thread(), blob={"ref": ref, "chars": 5})])
+        chunks = store.collection(points.CHUNKS)
+        await chunks.insert({document: {"kind": "document", "digest": ref}, chunk: {"kind": "chunk", "digest": ref}})
+        assert await graves.users_of(ref, [one.id]) == 1
+        assert await graves.users_of(ref, [document]) == 1
+        assert await graves.users_of(ref, [document, one.id]) == 0
+        assert await graves.refs_of("knowledge", [document, chunk]) == [ref]
+        assert await graves.refs_of("messages", [one.id]) == [ref]
+        assert await graves.refs_of("records", [one.id]) == []
+
     async def test_rows_changed_before_a_time_and_since_are_told_apart(
         self, store: Collections, graves: QdrantGraves
     ) -> None:
