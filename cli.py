@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import doctor, forget, mcp, repair, replay, threads
+from client.commands import context, doctor, forget, mcp, repair, replay, threads
 from client.commands.console import Console
 from client.threads import Threads
 from runtime import settings, temporal
@@ -18,9 +18,9 @@ Thread = Annotated[
 
 
 @app.callback()
-def everthread(context: typer.Context) -> None:
+def everthread(asked: typer.Context) -> None:
     """Durable agent threads on Temporal. TEMPORAL_ADDRESS and TEMPORAL_NAMESPACE say which server (see .env.example)."""
-    context.obj = Console(_connect, _gateway_url, temporal.DATA_CONVERTER, (settings.SettingsError,))
+    asked.obj = Console(_connect, _gateway_url, temporal.DATA_CONVERTER, (settings.SettingsError,))
 
 
 async def _connect() -> Threads:
@@ -53,6 +53,7 @@ def dev(
     raise typer.Exit(main(options))
 
 
+app.command()(context.context)
 app.command()(mcp.mcp)
 app.command()(repair.repair)
 app.command()(replay.replay)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import structlog
 
-from activities.calling import model_request
+from activities.calling import Estimates, model_request
 from activities.forms import REMEMBERED, Forms
 from activities.outputs import Value, correction, read_output, refuse_unusable
+from activities.ports import TokenCounter
 from activities.step import Step
 from activities.streaming import AnswerStream
-from domain.context import ChatMessage, without_images
+from domain.chat import ChatMessage, without_images
+from domain.context import Past
 from domain.errors import (
     ContextTooLongError,
     FormatRefusedError,
@@ -21,7 +22,7 @@ from domain.errors import (
     OutputInvalidError,
     ThoughtsRefusedError,
 )
-from domain.messages import Message, Usage
+from domain.messages import Usage
 from domain.model import Completion, ModelRequest
 from domain.output import Output
 
@@ -44,18 +45,19 @@ class Answer:
 class Answering:
     """Answers of steps, over the stream of model calls it is given."""
 
-    def __init__(self, answers: AnswerStream, budget_tokens: int) -> None:
+    def __init__(self, answers: AnswerStream, budget_tokens: int, tokens: TokenCounter | None = None) -> None:
         self._answers = answers
         self._budget = budget_tokens
+        self._tokens = tokens or Estimates()
         self._forms = Forms()
         self._without_thoughts: set[tuple[str | None, ...]] = set()  # models that do not take back what was thought
 
-    async def ask(self, step: Step, history: Sequence[Message]) -> Answer:
+    async def ask(self, step: Step, past: Past) -> Answer:
         """Raises: OutputInvalidError if the answer is not what it was to be, and its repair neither; as AnswerStream.read."""
         output: Output | None = step.agent.output
         if output is not None:
             refuse_unusable(output)
-        call, completion = await self._ask(step, history)
+        call, completion = await self._ask(step, past)
         if output is None or (completion.tool_calls and not step.last):
             return Answer(completion)
         try:
@@ -65,23 +67,25 @@ class Answering:
         await self._answers.restate(step, value.text)
         return Answer(replace(completion, text=value.text), value)
 
-    async def _ask(self, step: Step, history: Sequence[Message]) -> tuple[ModelRequest, Completion]:
+    async def _ask(self, step: Step, past: Past) -> tuple[ModelRequest, Completion]:
         """The model's answer, with less of the conversation where it cannot take what it should."""
-        budget = self._budget
+        budget, halved = self._budget, 0
         step.thoughts = step.agent.models not in self._without_thoughts
         while True:
-            call = await model_request(step, history, budget, self._forms)
+            call = await model_request(step, past, budget, self._forms, self._tokens)
+            assert step.context is not None
+            step.context.halved = halved
             try:
                 return call, await self._answers.read(step, call)
             except ImagesRefusedError:
-                if (seen := without_images(history)) == history:  # it is this turn's own
+                if (seen := without_images(past.history)) == past.history:  # it is this turn's own
                     raise
-                history = seen
+                past = replace(past, history=seen)
                 log.warning("context.without_images", message_id=step.answer_id)
             except ContextTooLongError:
                 if budget < LEAST_BUDGET:
                     raise
-                budget //= 2
+                budget, halved = budget // 2, halved + 1
                 log.warning("context.halved", message_id=step.answer_id, budget_tokens=budget)
             except ThoughtsRefusedError as error:
                 if not any(message.raw for message in call.messages):

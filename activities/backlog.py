@@ -50,12 +50,19 @@ class Backlog:
         if request.step > 0 and read is not None and read.serves(request.branch, limit, now):
             return list(read.rows)
         self.forget(step)
-        rows = await self._store.history(request.thread, ids.first_seq(request.turn), limit)
+        rows = await self._begun(await self._store.history(request.thread, ids.first_seq(request.turn), limit))
         if _small(rows):
             self._reads[_turn(request)] = _Read(now, request.branch, limit, list(rows))
         while len(self._reads) > TURNS:
             del self._reads[next(iter(self._reads))]
         return rows
+
+    async def _begun(self, rows: list[Message]) -> list[Message]:
+        """With the prompt of the turn that they are of, if they are of one that is longer than all that was read."""
+        if not rows or any(row.slot == "prompt" and row.joins is None for row in rows):
+            return rows
+        prompt_id = rows[0].joins or rows[0].prompt_id
+        return [*await self._store.get([ids.message_id(rows[0].thread, prompt_id, "prompt")]), *rows]
 
     def forget(self, step: Step) -> None:
         """Read anew next time: the turn has ended, say."""

@@ -8,33 +8,43 @@ from dataclasses import replace
 from typing import Any
 
 from activities.forms import Forms
+from activities.handling import handled
 from activities.hooks import call_hook, hook_error
 from activities.outputs import instruction
+from activities.ports import TokenCounter
 from activities.results import with_reader
 from activities.step import Step
 from domain.agent import CHOICES, Agent, Tool
 from domain.budgets import total_usage
-from domain.context import ChatMessage, build_context, close_calls, system_messages, text_tokens
+from domain.chat import ChatMessage, close_calls
+from domain.context import Context, Options, Parts, Past, build_context
 from domain.errors import InputRefusedError
 from domain.hooks import StepChanges, StepInfo
-from domain.messages import Message
 from domain.model import ModelRequest
+from domain.tokens import ESTIMATE, Counter
 
 HOOK = "prepare_step"
 
 
-async def model_request(step: Step, history: Sequence[Message], budget_tokens: int, forms: Forms) -> ModelRequest:
-    """What the model is asked, within the budget. Raises: HookError."""
-    agent, choice = with_reader(step.agent, [*history, *step.running]), _choice(step)
-    instructions = _instructions(step, agent, forms)
-    budget_tokens -= text_tokens(json.dumps(_schemas(agent)))
-    messages = build_context(instructions, history, step.running, budget_tokens, thoughts=step.thoughts)
-    spoken = messages[len(system_messages(instructions)) :]
+class Estimates:
+    """A TokenCounter that knows no model."""
+
+    def counter(self, model: str | None) -> Counter:  # noqa: ARG002 - the port's
+        return ESTIMATE
+
+
+async def model_request(step: Step, past: Past, budget_tokens: int, forms: Forms, tokens: TokenCounter) -> ModelRequest:
+    """What the model is asked, within the budget; what it is shown is then recorded in the step. Raises: HookError."""
+    agent, choice = with_reader(step.agent, [*past.history, *step.running]), _choice(step)
+    context = await handled(step, _context(step, agent, past, budget_tokens, forms, tokens))
+    spoken = context.spoken
     step.info = _info(step, spoken)
+    messages = context.messages
     if agent.prepare_step is not None:
         agent, choice, spoken = _changed(agent, await _prepare(step, step.info), spoken, choice)
-        messages = system_messages(_instructions(step, agent, forms)) + spoken
+        messages = context.system(_instructions(step, agent, forms)) + spoken
     step.offered = agent.tools
+    step.context = context.record
     model, *fallbacks = agent.models
     return ModelRequest(
         model,
@@ -46,6 +56,24 @@ async def model_request(step: Step, history: Sequence[Message], budget_tokens: i
         answer_format=forms.form(model, agent.output) if agent.output else None,
         fallbacks=[name for name in fallbacks if name is not None],
     )
+
+
+def _context(step: Step, agent: Agent, past: Past, budget_tokens: int, forms: Forms, tokens: TokenCounter) -> Context:
+    schemas, counter = _schemas(agent), tokens.counter(agent.models[0])
+    tools = counter.count(json.dumps(schemas)) if schemas else 0
+    options = Options(
+        recent_messages=agent.recent_messages,
+        recalled_share=agent.recalled_share,
+        longest=agent.max_message_tokens,
+        exclude_tool_messages=agent.exclude_tool_messages,
+        thoughts=step.thoughts,
+    )
+    parts = Parts(_instructions(step, agent, forms), step.running, past, step.prompt_text)
+    context = build_context(parts, budget_tokens - tools, options, counter.count)
+    context.record.counted_by = counter.name
+    context.record.budget = budget_tokens
+    context.record.tokens["tools"] = tools
+    return context
 
 
 def _choice(step: Step) -> str:

@@ -19,7 +19,9 @@ from activities.backlog import Backlog
 from activities.failures import translated
 from activities.gating import Gatekeeper, with_gates
 from activities.lease import Lease, interrupted, until_stopped
-from activities.ports import Catalog, ChatModel, EventLog, Store, ToolServers
+from activities.memory import Memory
+from activities.past import PastReader
+from activities.ports import Catalog, ChatModel, EventLog, Store, TokenCounter, ToolServers
 from activities.routing import Routes
 from activities.rows import SKIPPED, answer_row, asker_of, held, joined_changes, living, prompt_row
 from activities.servers import NoServers, ServedTools
@@ -51,14 +53,17 @@ class ModelActivities:
         catalog: Catalog,
         *,
         budget_tokens: int,
+        tokens: TokenCounter | None = None,
         servers: ToolServers | None = None,
+        memory: Memory | None = None,
         queues: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
         self._events = events
-        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens)
+        self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens, tokens)
         self._backlog = Backlog(store, clock)
+        self._past = PastReader(self._backlog, memory)
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
@@ -84,7 +89,7 @@ class ModelActivities:
 
     async def _interrupted(self, step: Step) -> StepResult:
         """Keep what has come. The row stays open: whether the turn ends here is for the thread to say (`close_turn`)."""
-        said = {"text": step.text, "reasoning": step.reasoning or None, "updated_at": self._clock()}
+        said = {"text": step.text, "reasoning": step.reasoning or None, "updated_at": self._clock()} | _shown(step)
         row = await self._store.amend(step.answer_id, step.attempt, said)
         if row is not None and row.status == "complete":  # it was just done
             return await self._done(step, row)
@@ -178,10 +183,14 @@ class ModelActivities:
     async def _ask(self, step: Step) -> Answer:
         """The model's answer. One that is not what it was to be is kept, for who wants to know, before it fails the turn."""
         try:
-            return await self._answering.ask(step, await self._backlog.before(step))
+            return await self._answering.ask(step, await self._past.of(step))
         except OutputInvalidError as error:
             if step.failed is not None:
-                said = _said(step.failed) | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                said = (
+                    _said(step.failed)
+                    | {"error_type": type(error).__name__, "updated_at": self._clock()}
+                    | _shown(step)
+                )
                 await self._store.amend(step.answer_id, step.attempt, said)
             raise
 
@@ -209,7 +218,7 @@ class ModelActivities:
         changes = _said(completion) | {
             "tool_calls": [call.model_dump() for call in completion.tool_calls[: ids.MAX_CALLS]]
         }
-        changes |= step.served(completion.tool_calls)
+        changes |= step.served(completion.tool_calls) | _shown(step)
         if not step.searchable:
             changes["index"] = SKIPPED
         if answer.value is not None:
@@ -269,6 +278,11 @@ def _said(completion: Completion) -> dict[str, Any]:
         "reasoning": completion.reasoning or None,
         "sources": list(completion.sources) or None,
     }
+
+
+def _shown(step: Step) -> dict[str, Any]:
+    """The record of what the model was shown for the answer."""
+    return {"context": step.context.stored()} if step.context is not None else {}
 
 
 async def _completed(step: Step, completion: Completion) -> StepResult:

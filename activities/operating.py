@@ -11,7 +11,7 @@ from temporalio import activity
 
 from activities.failures import translated
 from activities.ports import EventLog, Store
-from activities.rows import DUE, living
+from activities.rows import living
 from domain import ids
 from domain.errors import NotVisibleYetError
 from domain.messages import Message, ThreadRecord, preview
@@ -98,10 +98,10 @@ def _row(request: SayRequest, record: ThreadRecord | None, attempt: int, now: fl
         status="complete",
         attempt=attempt,
         text=request.content,
+        index="due",
         author=request.by,
         finish="stop",
         metadata=HUMAN,
-        index=DUE,
         created_at=now,
         updated_at=now,
     )

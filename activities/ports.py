@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Mapping, Sequence
 from typing import Any, Protocol
 
 from domain.agent import Agent
+from domain.context_record import ContextView
 from domain.erasure import Erasing, ErasureReceipt, Forget, Part
 from domain.events import Event, EventKind
 from domain.listing import ALL_THREADS, CallFilter, OwnerCount, ThreadFilter
@@ -13,7 +14,8 @@ from domain.mcp import McpServer, ServerResult, ServerTool
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
 from domain.prompts import Prompt, ThreadStart
-from domain.recall import Indexed, Scope
+from domain.recall import Found, Indexed, IndexState, Scope
+from domain.tokens import Counter
 from domain.tooling import Asker
 from domain.vectors import Embedded, Sparse, Vector
 from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
@@ -22,7 +24,7 @@ from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 class Store(Protocol):
     """Messages and records. Every write is an insert that never overwrites, or an update that a fence may refuse.
 
-    Only `get` gives rows whole; all others leave out `raw`, the provider's object, and `mcp`.
+    Only `get` gives rows whole; all others leave out `raw`, the provider's object, `mcp` and `context`.
     """
 
     async def insert(self, messages: Sequence[Message]) -> None:
@@ -93,17 +95,26 @@ class Store(Protocol):
 
 
 class MessageIndex(Protocol):
-    """Search over the store's messages. What it knows of a message is made anew from the message at any time."""
+    """Search over the store's messages. What it knows of a message can be made anew from the message at any time."""
+
+    async def state(self) -> IndexState | None: ...
+
+    async def save_state(self, state: IndexState) -> None: ...
 
     async def add_model(self, name: str, dimensions: int) -> None:
         """Make room for the vectors of an embedding model. Raises: StoreError if it has some of another size."""
 
     async def drop_model(self, name: str) -> None: ...
 
+    async def mark_old(self) -> None:
+        """Make the rows due that a release wrote which knew no search."""
+
     async def due(self, limit: int) -> list[Message]:
-        """Ended rows that are not in the index yet."""
+        """Ended rows that are not in the index yet, the oldest first."""
 
     async def count_due(self) -> int: ...
+
+    async def count_done(self) -> int: ...
 
     async def put(self, entries: Sequence[Indexed]) -> None:
         """Set their vectors, and note that they are in the index; one that has changed meanwhile stays due.
@@ -111,14 +122,31 @@ class MessageIndex(Protocol):
         Those that are deleted by now are left out.
         """
 
+    async def place(self, entries: Sequence[Indexed]) -> None:
+        """Set their vectors and note nothing."""
+
     async def walk(self, after: str | None, limit: int) -> list[Message]:
-        """The rows of the index by id, for making vectors of another model; all that were there at the first call come."""
+        """The rows of the index by id, behind `after`: each that is there now comes once."""
 
-    async def search(self, vector: str, query: Vector, scope: Scope, limit: int) -> list[tuple[Message, float]]:
-        """The nearest by one vector, best first."""
+    async def last_place(self, thread: str, before_seq: int) -> int | None:
+        """The place of the last message of the index before a row of its thread. Returns None if there is none."""
 
-    async def turns(self, thread: str, first: int, last: int, limit: int) -> list[Message]:
-        """The ended rows of some turns of a thread, in order."""
+    async def search(self, vector: str, query: Vector, scope: Scope, limit: int) -> list[Found]:
+        """The nearest by one vector, best first. How rare a word is, is taken from the scope alone."""
+
+    async def count(self, scope: Scope) -> int: ...
+
+    async def worth(self, numbers: Sequence[int], scope: Scope) -> dict[int, float]:
+        """How rare words are in a scope, by their number in the lexicon; those that no message has are left out."""
+
+    async def beside(self, places: Collection[tuple[str, int]], scope: Scope) -> list[Found]:
+        """The messages at places, pairs of thread and place."""
+
+    async def rows(self, message_ids: Sequence[str]) -> list[Message]:
+        """Those that exist, in the order asked for, with what a context is made of."""
+
+    async def turns(self, turns: Collection[tuple[str, int]], limit: int) -> list[Message]:
+        """The ended rows of turns, pairs of thread and number, in order."""
 
 
 class Embedder(Protocol):
@@ -135,8 +163,12 @@ class Embedder(Protocol):
     def longest(self) -> int:
         """Characters of a text that it takes; see domain.pieces for longer ones."""
 
-    async def embed(self, texts: Sequence[str], *, query: bool = False) -> Embedded:
+    async def embed(
+        self, texts: Sequence[str], *, query: bool = False, weights: Mapping[str, float] | None = None
+    ) -> Embedded:
         """One vector for each text, none of which is blank or longer than `longest`.
+
+        `weights` say what words of a query are worth, by the word as it is written; a model may have no use for them.
 
         Raises: ModelUnavailableError if the same call may succeed later; ModelRefusedError if not.
         """
@@ -148,6 +180,26 @@ class Lexicon(Protocol):
     def document(self, text: str) -> Sparse: ...
 
     def query(self, text: str) -> Sparse: ...
+
+    def telling(self, text: str) -> list[tuple[str, int]]:
+        """The words of the query as they are written, each with its number in vectors."""
+
+
+class ContextLook(Protocol):
+    """Contexts of model calls that are not made."""
+
+    async def look(self, thread: str, text: str, agent: str | None = None) -> ContextView:
+        """What the model would be shown if the text were said on the thread now.
+
+        Raises: UnknownThreadError, UnknownAgentError, HookError.
+        """
+
+
+class TokenCounter(Protocol):
+    """How many tokens texts take."""
+
+    def counter(self, model: str | None) -> Counter:
+        """For a model by its name, as near as is known; None is the model of the settings."""
 
 
 class EventLog(Protocol):

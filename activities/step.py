@@ -13,6 +13,7 @@ from activities.lease import Lease
 from domain import ids
 from domain.agent import Agent, Tool, with_options
 from domain.budgets import Ending, ending, waited_s
+from domain.context_record import ContextRecord
 from domain.errors import InputRefusedError
 from domain.handoffs import options_after
 from domain.hooks import StepInfo
@@ -49,6 +50,8 @@ class Step:
     model: str | None = None  # that is being asked, None: the one of the settings
     begun: bool = False  # something of the answer has come
     failed: Completion | None = None  # the answer that is not what it was to be
+    context: ContextRecord | None = None  # what the model was shown in this call
+    prompt_text: str | None = None  # that the model reads in the place of the prompt's own
     passed_to: str = ""  # the agent that answers, if another one than was asked
     searchable: bool = True  # what is said in the turn may be found later
     queues: bool = True  # there may be workers of the queues that tools name
@@ -88,6 +91,7 @@ class Step:
         self.searchable = options.searchable
         if any(row.handoff for row in self.done):
             options = options_after(options, self.agent)
+        self.prompt_text = options.context_prompt
         self.agent = with_options(self.agent, options)
         begun_at = min([created_at, *(row.created_at for row in self.done if row.role == "assistant")])
         self.started_at = begun_at + waited_s(self.done)

@@ -7,8 +7,8 @@ import re
 from typing import Any
 
 from adapters.openai_reasoning import call_extras, sent_back
+from domain.chat import ChatMessage
 from domain.content import Part
-from domain.context import ChatMessage
 from domain.errors import ModelRefusedError
 from domain.messages import ToolCall, mend_text
 from domain.model import AnswerFormat, ModelRequest

@@ -11,7 +11,7 @@ import os
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import qdrant_edge as edge
 
@@ -29,8 +29,10 @@ _INDEXES: dict[points.IndexKind, Any] = {
 }
 _FIELDS: dict[Fields, Any] = {
     "all": True,
+    "none": False,
     "listed": edge.PayloadSelector.Exclude(list(points.NOT_LISTED)),
     "context": edge.PayloadSelector.Include(list(points.OF_CONTEXT)),
+    "ranking": edge.PayloadSelector.Include(list(points.OF_RANKING)),
 }
 _NEAREST_PIECE = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
 _HOLDER = "holder.pid"
@@ -121,12 +123,7 @@ class _Shard:
     async def search(
         self, vector: str, query: Vector, where: Where, limit: int, fields: Fields = "listed"
     ) -> list[Scored]:
-        request = edge.QueryRequest(
-            limit,
-            query=edge.Query.Nearest(_vector(query), using=vector),
-            filter=_filter(where),
-            with_payload=_FIELDS[fields],
-        )
+        request = _nearest(vector, query, where, limit, payload=_FIELDS[fields])
         try:
             found = self._shard.query(request)
         except Exception as error:
@@ -134,6 +131,12 @@ class _Shard:
                 return []
             raise
         return [(str(point.id), float(point.score), point.payload or {}) for point in found]
+
+    async def worth(self, vector: str, indices: Sequence[int], where: Where) -> dict[int, float]:
+        asked = [_nearest(vector, Sparse([index], [1.0]), where, 1, vector=True) for index in indices]
+        answers = self._shard.query_batch(edge.QueryBatchRequest(asked)) if asked else []
+        found = ((index, answer[0]) for index, answer in zip(indices, answers, strict=True) if answer)
+        return {index: float(point.score) / _weight(point.vector[vector], index) for index, point in found}
 
     async def place(self, vectors: Mapping[str, Vectors]) -> None:
         there = {str(record.id) for record in self._shard.retrieve(list(vectors), False, False)}
@@ -184,6 +187,24 @@ def _index(shard: Any, name: str) -> None:
             shard.update(edge.UpdateOperation.create_field_index(field, _INDEXES[kind]))
 
 
+def _nearest(
+    name: str, query: Vector, where: Where, limit: int, *, payload: Any = False, vector: bool = False
+) -> edge.QueryRequest:
+    held = _filter(where)
+    return edge.QueryRequest(
+        limit,
+        query=edge.Query.Nearest(_vector(query), using=name),
+        filter=held,
+        params=edge.SearchParams(idf=edge.IdfParams(corpus=held)) if isinstance(query, Sparse) else None,
+        with_payload=payload,
+        with_vector=vector,
+    )
+
+
+def _weight(vector: Any, index: int) -> float:
+    return float(vector.values[vector.indices.index(index)])
+
+
 def _vectors(named: Vectors) -> dict[str, Any]:
     return {name: _vector(vector) for name, vector in named.items()}
 
@@ -211,7 +232,9 @@ def _filter(where: Where) -> edge.Filter:
     must: list[Any] = [edge.HasIdCondition({where.point_id})] if where.point_id is not None else []
     must += [edge.HasIdCondition(set(where.point_ids))] if where.point_ids is not None else []
     must += [edge.FieldCondition(key, match=edge.MatchValue(value)) for key, value in where.equal.items()]
-    must += [edge.FieldCondition(key, match=edge.MatchAny(list(values))) for key, values in where.among.items()]
+    must += [
+        edge.FieldCondition(key, match=edge.MatchAny(cast(Any, list(values)))) for key, values in where.among.items()
+    ]
     must += [edge.FieldCondition(key, match=edge.MatchText(text)) for key, text in where.words.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lt=value)) for key, value in where.below.items()]
     must += [edge.FieldCondition(key, range=edge.RangeFloat(lte=value)) for key, value in where.at_most.items()]

@@ -18,18 +18,21 @@ from domain.erasure import DELETED
 from domain.errors import InputRefusedError
 from domain.listing import ThreadFilter
 from domain.messages import Message, ThreadRecord
+from domain.recall import IndexState
 
 MESSAGES, RECORDS, FACTS, CHUNKS = "messages", "records", "facts", "chunks"
 SPARSE_VECTOR = "bm25"
 # What a model call's context is made of: a hundred rows a call, so no more is read than that.
 OF_CONTEXT = (
     *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),
-    *("call_id", "name", "author", "agent", "parts", "replaced_by", "blob"),
+    *("call_id", "name", "author", "agent", "parts", "replaced_by", "blob", "tokens", "created_at"),
 )
-NOT_LISTED = ("raw", "mcp")  # large, and rarely wanted
-Fields = Literal["all", "listed", "context"]  # of a payload: without NOT_LISTED, only OF_CONTEXT
+NOT_LISTED = ("raw", "mcp", "context")  # large, and rarely wanted
+OF_RANKING = ("id", "thread", "place", "author", "agent", "role", "created_at")
+# Of a payload: `listed` is without NOT_LISTED, `context` and `ranking` are only what is named above.
+Fields = Literal["all", "none", "listed", "context", "ranking"]
 KEPT_AS_TEXT = (
-    *("raw", "mcp", "result", "metadata", "parts", "options", "reply_to", "delivery"),
+    *("raw", "mcp", "context", "result", "metadata", "parts", "options", "reply_to", "delivery"),
     *("decision", "blob", "object", "repair", "sources", "child", "parent"),
 )
 NOT_DELETED = {"status": [DELETED]}  # a deleted thread leaves a tombstone
@@ -54,6 +57,7 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "agent": "keyword",
         "index": "keyword",
         "blob": "words",
+        "place": "integer",
     },
     FACTS: {
         "tenant": "keyword",
@@ -104,7 +108,7 @@ class Where:
     point_id: str | None = None
     point_ids: Sequence[str] | None = None
     equal: Mapping[str, str | int] = field(default_factory=dict)
-    among: Mapping[str, Sequence[str]] = field(default_factory=dict)  # it is one of these
+    among: Mapping[str, Sequence[str] | Sequence[int]] = field(default_factory=dict)  # it is one of these
     words: Mapping[str, str] = field(default_factory=dict)  # the text has all of these, in whatever case and order
     unequal: Mapping[str, list[str]] = field(default_factory=dict)
     below: Mapping[str, float] = field(default_factory=dict)  # strictly
@@ -178,6 +182,18 @@ def checkpoint_payload(thread: str, epoch: int, turn: int, state: dict[str, Any]
 def checkpoint_state(stored: dict[str, Any]) -> dict[str, Any]:
     state: dict[str, Any] = json.loads(stored["state"])
     return state
+
+
+def index_point_id() -> str:
+    return ids.record_id("index", MESSAGES)
+
+
+def index_payload(state: IndexState) -> dict[str, Any]:
+    return {"kind": "index", "state": _text(state.model_dump(mode="json"))}
+
+
+def index_state(stored: dict[str, Any]) -> IndexState:
+    return IndexState.model_validate_json(stored["state"])
 
 
 @dataclass(frozen=True)

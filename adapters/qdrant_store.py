@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 from uuid import UUID
@@ -57,8 +58,11 @@ class Collection(Protocol):
     ) -> list[Scored]:
         """The nearest points by one vector, best first: cosine similarity, or the weight of the words in common.
 
-        Empty if no point has a vector of that name.
+        How rare a word is, is taken from the points for which the filter holds. Empty if no point has a vector of that name.
         """
+
+    async def worth(self, vector: str, indices: Sequence[int], where: Where) -> dict[int, float]:
+        """What the engine multiplies each number of a sparse vector with; without those that no point has."""
 
     async def place(self, vectors: Mapping[str, Vectors]) -> None:
         """Set vectors of points by id, beside the others they have; points that do not exist are left out."""
@@ -77,12 +81,16 @@ class Collection(Protocol):
         """Forget the vectors of that name of all points."""
 
 
-class QdrantStore:
+class QdrantStore(ABC):
     """The store's methods. How it is opened and closed is its adapter's."""
 
     def __init__(self, messages: Collection, records: Collection) -> None:
         self._messages = messages
         self._records = records
+
+    @abstractmethod
+    def collection(self, name: str) -> Collection:
+        """One of qdrant_points.INDEXES."""
 
     # --- messages
 

@@ -19,7 +19,7 @@ with workflow.unsafe.imports_passed_through():
     from activities.lease import Lease
     from adapters.openai_chat import OpenAIChat
     from catalog.tools.clock import current_time
-    from domain.context import ChatMessage
+    from domain.chat import ChatMessage
     from domain.messages import ToolCall, preview
     from domain.model import Completion, ModelRequest
     from runtime.wiring import HEARTBEAT_THROTTLE, STICKY_TIMEOUT

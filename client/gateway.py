@@ -8,6 +8,7 @@ from urllib.parse import quote
 from pydantic import BaseModel, ValidationError
 
 from domain import ids
+from domain.context_record import ContextView
 from domain.errors import InputRefusedError, UnavailableError
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
@@ -50,6 +51,15 @@ class Gateway:
         """Some of the calls that wait for somebody, the oldest first, at most 200. Raises: as `messages`."""
         wanted = {"cursor": cursor, "limit": min(limit, MOST)} | where.model_dump()
         return await self._get(Page[Message], "/api/calls", wanted)
+
+    async def context(self, message_id: str) -> ContextView:
+        """What the model was shown for an answer. Raises: as `messages`."""
+        return await self._get(ContextView, f"/api/messages/{quote(message_id, safe='')}/context", {})
+
+    async def look(self, thread: str, text: str, agent: str | None = None) -> ContextView:
+        """What a model would be shown if the text were said on the thread now. Raises: as `messages`."""
+        wanted = {"text": text, "agent": agent}
+        return await self._get(ContextView, f"/api/threads/{quote(thread, safe='')}/context", wanted)
 
     async def _get(self, kind: type[P], path: str, wanted: dict[str, Any]) -> P:
         import httpx2  # slow to load, and most commands need none of it

@@ -11,10 +11,11 @@ from domain import ids
 from domain.approvals import ApprovalPolicy
 from domain.delegation import Delegate
 from domain.errors import InputRefusedError
-from domain.hooks import PrepareStep, Respond
+from domain.hooks import ContextHandler, PrepareStep, Respond
 from domain.mcp import McpServer
 from domain.output import Output, is_plain, output_of
 from domain.prompts import Mode, PromptOptions
+from domain.recall import Recall
 from domain.routing import Route
 from domain.stopping import Stop, tool_called
 from domain.tooling import Asker
@@ -113,6 +114,9 @@ class Agent:
       names before the first call of a turn the agent that answers it in this one's place; None means this one. If one
       raises, or takes longer than 30 s, the turn fails. `handoffs` names agents to which the model may hand the
       conversation over.
+    - `recall`: what a search for the prompt adds to the context; None: nothing.
+    - `context_handler`, likewise, makes the messages of each model call of what was found, the recent turns, the prompt and
+      the running turn; what it returns is made valid for the provider.
     """
 
     name: str
@@ -126,6 +130,11 @@ class Agent:
     max_repeats: int | None = 5  # times that one turn may make the very same call
     max_failing_steps: int | None = 5  # in a row, in each of which every tool failed
     recent_messages: int = 100
+    exclude_tool_messages: bool = False  # of earlier turns: the model sees what was said, not what was called
+    max_message_tokens: int | None = None  # of one message in the context; of a longer one it sees the ends
+    recall: Recall | None = field(default_factory=Recall)
+    recalled_share: float = 0.25  # of the context, for what a search finds of earlier times
+    context_handler: ContextHandler | None = None
     options: dict[str, Any] = field(default_factory=dict)
     provider_tools: Sequence[dict[str, Any]] = ()
     tool_choice: str = "auto"
@@ -217,6 +226,8 @@ class Agent:
     def _limit_problems(self) -> Iterator[str]:
         yield from _out_of("max_steps", self.max_steps, 1, ids.MAX_STEPS)
         yield from _out_of("recent_messages", self.recent_messages, 0, MOST_RECENT)
+        yield from _out_of("max_message_tokens", self.max_message_tokens, 50, 10**7)
+        yield from _out_of("recalled_share", self.recalled_share, 0, 0.9)
         yield from _out_of("max_tokens", self.max_tokens, 1, 10**12)
         yield from _out_of("max_seconds", self.max_seconds, 0.001, LONGEST_TURN_S)
         yield from _out_of("max_repeats", self.max_repeats, 2, 10**6)
@@ -247,6 +258,7 @@ def with_options(agent: Agent, options: PromptOptions) -> Agent:
     """
     given = {name: value for name in type(options).model_fields if (value := getattr(options, name)) is not None}
     given.pop("searchable")  # of the messages, not of the agent
+    given.pop("context_prompt", None)
     if "settings" in given:
         given["options"] = given.pop("settings")
     if "stop_after_tools" in given:

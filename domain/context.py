@@ -2,152 +2,262 @@
 
 from __future__ import annotations
 
-import string
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
-from itertools import groupby
-from typing import Any, Literal, cast
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from domain.content import Part
-from domain.messages import Message, ToolCall
+from domain import ids
+from domain.chat import ChatMessage, chat_of, system_messages, with_text
+from domain.context_record import ContextRecord, count_by_reason
+from domain.messages import Message
+from domain.quoting import HEADING, Found, Place, Quote, Quotes, block, in_order
+from domain.tokens import Count, text_tokens, total_tokens
+from domain.turns import whole_turns
+from domain.window import Fit, Lines, Window, closed, shortened, tokens_of
 
-TOKENS_PER_MESSAGE = 8
-TOKENS_PER_IMAGE = 2_500  # on the safe side: what gpt-5-mini takes for the largest
-# On the safe side: a small model takes a token for 1.6 bytes of Chinese, 2.2 of Russian, and each digit or mark of JSON.
-LETTERS_PER_TOKEN, OTHER_BYTES_PER_TOKEN = 3.0, 1.5
-_LETTERS = (string.ascii_letters + " ").encode()
-_BEYOND_ASCII = bytes(range(128, 256))
-
-
-UNSEEN_IMAGE = "[an image, which you cannot see]"
-
-ChatRole = Literal["system", "user", "assistant", "tool"]
+RECENT = 100  # messages
+RECALLED_SHARE, LONGEST_SHARE = 0.25, 0.25  # of the budget
+LEAST_LONGEST = 200  # tokens: a message of fewer is never cut
+SUMMARY_HEADING = "Summary of what was said earlier in this conversation, up to where the messages below begin:"
 
 
 @dataclass(frozen=True)
-class ChatMessage:
-    """A message as a chat model takes it, in no provider's dialect.
+class Section:
+    """Something the model always sees, under a name: its working memory, what is known of the user."""
 
-    `parts` are those of a user's message with images, whose texts together are `text`. `raw` is the provider's object of
-    an answer of the running turn that called tools: some want back what they thought.
+    name: str
+    text: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """What stands for the turns up to `through_turn`."""
+
+    text: str
+    through_turn: int
+
+
+@dataclass(frozen=True)
+class Past:
+    """What there is beside the running turn. `history` are the last rows before it, in order; `found` is best first.
+
+    `search` says what was wrong with the search, and `model` whose vectors were searched.
     """
 
-    role: ChatRole
-    text: str
-    tool_calls: Sequence[ToolCall] = ()
-    call_id: str | None = None
-    name: str | None = None
-    parts: Sequence[Part] = ()
-    raw: dict[str, Any] | None = None
+    history: Sequence[Message] = ()
+    memory: Sequence[Section] = ()
+    summary: Summary | None = None
+    found: Sequence[Found] = ()
+    search: str = ""
+    model: str | None = None
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a context is made of. `running` begins with the prompt of the turn.
+
+    `prompt_text` is shown in the place of the prompt's own text.
+    """
+
+    instructions: str | Sequence[str]
+    running: Sequence[Message]
+    past: Past = Past()
+    prompt_text: str | None = None
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much is shown. `longest` is the tokens of one message; None: a quarter of the budget where not all fits."""
+
+    recent_messages: int = RECENT
+    recalled_share: float = RECALLED_SHARE
+    longest: int | None = None
+    exclude_tool_messages: bool = False
+    thoughts: bool = True
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the model sees. `sections` (memory, summary) and `search` (what was found) stand behind the instructions."""
+
+    instructions: Sequence[str]
+    sections: Sequence[str]
+    search: str
+    recent: Sequence[ChatMessage]
+    prompt: Sequence[ChatMessage]
+    running: Sequence[ChatMessage]  # the rest of the turn
+    record: ContextRecord = field(default_factory=ContextRecord)
+
+    @property
+    def spoken(self) -> list[ChatMessage]:
+        """All but what the system says."""
+        return [*self.recent, *self.prompt, *self.running]
+
+    @property
+    def messages(self) -> list[ChatMessage]:
+        return [*self.system(self.instructions), *self.spoken]
+
+    def system(self, instructions: str | Sequence[str]) -> list[ChatMessage]:
+        """The system's messages with these instructions. Nothing adds to their number: some models take a single one."""
+        return _system(instructions, [*self.sections, self.search])
 
 
 def build_context(
-    instructions: str | Sequence[str],
-    history: Sequence[Message],
-    running: Sequence[Message],
-    budget_tokens: int,
-    *,
-    thoughts: bool = True,
-) -> list[ChatMessage]:
-    """The instructions, as many whole recent turns as the budget holds, then the running turn, oldest first.
+    parts: Parts, budget_tokens: int, options: Options = Options(), count: Count = text_tokens
+) -> Context:
+    """Instructions, memory, summary, what was found, as many whole recent turns as the budget holds, the running turn.
 
-    A turn that failed is left out, so that one bad turn cannot poison the thread; so is one that was replaced, and of one
-    that was made anew all but the last try. One that was interrupted shows what was said until then. The running turn is
-    always there, whatever it costs; with `thoughts`, what the model thought in it goes back to the provider.
+    The running turn is always there, whatever it costs; with `thoughts`, what the model thought in it goes back to the
+    provider. What was found takes at most its share of the budget; nothing stands there twice, and nothing that came
+    after the prompt. Where the whole does not fit, a message that is too long is shown without its middle.
     """
-    system = system_messages(instructions)
-    current = [_with_raw(chat, row) if thoughts else chat for chat, row in _spoken_rows(running)]
-    left = budget_tokens - sum(map(estimate_tokens, [*system, *current]))
-    recent: list[ChatMessage] = []
-    for turn in reversed(list(_whole_turns(history))):
-        chats = close_calls(_spoken(turn))
-        left -= sum(map(estimate_tokens, chats))
-        if left < 0:
-            break
-        recent = chats + recent
-    return system + recent + close_calls(current)
+    return _Building(parts, budget_tokens, options, count).build()
 
 
-def without_images(history: Sequence[Message]) -> list[Message]:
-    """The same for a model that cannot see: each image is told of in words."""
-    return [_in_words(row) if _has_image(row) else row for row in history]
+def _system(instructions: str | Sequence[str], behind: Sequence[str]) -> list[ChatMessage]:
+    texts = [instructions] if isinstance(instructions, str) else list(instructions)
+    *first, last = texts or [""]
+    return system_messages([*first, "\n\n".join(text for text in (last, *behind) if text.strip())])
 
 
-def system_messages(instructions: str | Sequence[str]) -> list[ChatMessage]:
-    """One for each text that is not blank."""
-    texts = [instructions] if isinstance(instructions, str) else instructions
-    return [ChatMessage("system", text) for text in texts if text.strip()]
+class _Building:
+    """One context that is being made."""
+
+    def __init__(self, parts: Parts, budget: int, options: Options, count: Count) -> None:
+        self._parts, self._past, self._options, self._count = parts, parts.past, options, count
+        self._budget = budget
+        self._longest = options.longest or max(int(budget * LONGEST_SHARE), LEAST_LONGEST)
+        self._turn = parts.running[0].turn if parts.running else None
+        self._memory = [section for section in self._past.memory if section.text.strip()]
+        self._summary = self._usable(self._past.summary)
+
+    def build(self) -> Context:
+        memory = [f"# {section.name}\n{section.text.strip()}" for section in self._memory]
+        summary = [f"{SUMMARY_HEADING}\n{self._summary.text.strip()}"] if self._summary else []
+        system = total_tokens(_system(self._parts.instructions, [*memory, *summary]), self._count)
+        running = self._running(system)
+        prompt = running[:1] if running and running[0][0].role == "user" else []
+        rest = running[len(prompt) :]
+        tokens = {"prompt": tokens_of(prompt, self._count), "running": tokens_of(rest, self._count)}
+        recent, quotes, dropped = self._behind(self._budget - system - sum(tokens.values()))
+        search = block(quotes)
+        tokens |= {"memory": sum(map(self._count, memory)), "summary": sum(map(self._count, summary))}
+        tokens |= {"instructions": system - tokens["memory"] - tokens["summary"], "recent": recent.tokens}
+        tokens |= {"recalled": self._count(search) if search else 0}
+        return Context(
+            instructions=_texts(self._parts.instructions),
+            sections=[*memory, *summary],
+            search=search,
+            recent=[chat for _, chat in recent.lines],
+            prompt=[chat for _, chat in prompt],
+            running=[chat for _, chat in rest],
+            record=self._record(running, recent, quotes, dropped, tokens),
+        )
+
+    def _record(
+        self, running: Lines, recent: Fit, quotes: Sequence[Quote], dropped: Sequence[str], tokens: dict[str, int]
+    ) -> ContextRecord:
+        cut = [row.id for row, chat in [*recent.lines, *running] if len(chat.text) < len(row.text)]
+        if self._parts.prompt_text is not None:  # the prompt's own text says nothing of what is shown
+            cut = [row_id for row_id in cut if row_id != running[0][0].id]
+        return ContextRecord(
+            budget=self._budget,
+            tokens=tokens,
+            recent=_ids(recent.lines),
+            recalled=[quote.note for quote in in_order(quotes)],
+            memory=[section.name for section in self._memory],
+            running=_ids(running),
+            shortened=list(dict.fromkeys(cut)),
+            abridged=[recent.abridged] if recent.abridged else [],
+            dropped=count_by_reason(dropped),
+            summary_through=self._summary.through_turn if self._summary else None,
+            search=self._past.search,
+            model=self._past.model,
+        )
+
+    def _usable(self, summary: Summary | None) -> Summary | None:
+        """Not of turns that come later than the running one: it may be an old one that is made anew."""
+        if summary is None or not summary.text.strip():
+            return None
+        return None if self._turn is not None and summary.through_turn >= self._turn else summary
+
+    def _running(self, system_tokens: int) -> Lines:
+        """The running turn; its long messages are cut only if it would not fit otherwise."""
+        lines = [(row, self._own(row)) for row in self._parts.running]
+        if self._parts.prompt_text is not None and lines:
+            lines[0] = (lines[0][0], with_text(lines[0][1], self._parts.prompt_text))
+        lines = closed(lines)
+        if system_tokens + tokens_of(lines, self._count) <= self._budget:
+            return lines
+        return [(row, shortened(row, chat, self._longest, self._count)) for row, chat in lines]
+
+    def _own(self, row: Message) -> ChatMessage:
+        chat = chat_of(row)
+        return replace(chat, raw=row.raw) if self._options.thoughts and chat.tool_calls and row.raw else chat
+
+    def _behind(self, left: int) -> tuple[Fit, list[Quote], list[str]]:
+        """The recent turns, what was found beside them, and why the rest is not shown.
+
+        What was found is given its room first, and what it leaves of that goes to older turns.
+        """
+        window = self._window()
+        if not self._past.found:
+            recent = window.fit(left)
+            return recent, [], list(recent.dropped)
+        quotes = self._quotes()
+        share = max(min(int(self._budget * self._options.recalled_share), left), 0)
+        first = window.fit(left - share)
+        chosen = self._chosen([quote for quote in quotes.quotes if not self._is_in(first, quote)], share)
+        recent = window.fit(left - _cost(chosen, self._count))
+        shown = [quote for quote in quotes.quotes if self._is_in(recent, quote)]
+        chosen = [quote for quote in chosen if quote not in shown]
+        missed = len(quotes.quotes) - len(shown) - len(chosen)
+        return recent, chosen, [*recent.dropped, *quotes.dropped, *["shown"] * len(shown), *["share"] * missed]
+
+    def _window(self) -> Window:
+        before = ids.first_seq(self._turn) if self._turn is not None else ids.WAITING_SEQ
+        after = self._summary.through_turn if self._summary else -1
+        rows = [row for row in self._past.history if row.seq < before and (row.turn or 0) > after]
+        options = self._options
+        return Window(
+            list(whole_turns(rows)),
+            options.recent_messages,
+            self._longest,
+            self._count,
+            lenient=options.longest is None,
+            exclude_tools=options.exclude_tool_messages,
+        )
+
+    def _quotes(self) -> Quotes:
+        place = Place("", ids.WAITING_SEQ, 0.0)
+        if self._parts.running:
+            prompt = self._parts.running[0]
+            place = Place(prompt.thread, ids.first_seq(prompt.turn or 0), prompt.created_at)
+        quotes = Quotes(place, self._count, self._longest)
+        quotes.read(self._past.found)
+        return quotes
+
+    def _is_in(self, fit: Fit, quote: Quote) -> bool:
+        thread, turn = quote.key
+        return bool(self._parts.running) and thread == self._parts.running[0].thread and turn in fit.keys
+
+    def _chosen(self, quotes: Sequence[Quote], share: int) -> list[Quote]:
+        """By rank, as many as there is room for."""
+        chosen: list[Quote] = []
+        for quote in quotes:
+            if _cost([*chosen, quote], self._count) <= share:
+                chosen.append(quote)
+        return chosen
 
 
-def estimate_tokens(message: ChatMessage) -> int:
-    calls = "".join(call.name + call.arguments for call in message.tool_calls)
-    images = sum(part.type == "image" for part in message.parts)
-    return text_tokens(message.text + calls) + images * TOKENS_PER_IMAGE + TOKENS_PER_MESSAGE
+def _cost(quotes: Sequence[Quote], count: Count) -> int:
+    """At least the tokens of their block."""
+    return count(HEADING) + 1 + sum(quote.tokens for quote in quotes) if quotes else 0
 
 
-def text_tokens(text: str) -> int:
-    raw = text.encode("utf-8", "replace")
-    letters, others = len(raw) - len(raw.translate(None, _LETTERS)), len(raw) - len(raw.translate(None, _BEYOND_ASCII))
-    marks = len(raw) - letters - others
-    return int(letters / LETTERS_PER_TOKEN + marks + others / OTHER_BYTES_PER_TOKEN)
+def _ids(lines: Lines) -> list[str]:
+    """Of the rows that are shown; a result that was made up has none."""
+    return list(dict.fromkeys(row.id for row, _ in lines))
 
 
-def close_calls(messages: Sequence[ChatMessage]) -> list[ChatMessage]:
-    """The same messages, each call followed by its result; a call without one gets a result that says so."""
-    results = {m.call_id: m for m in messages if m.role == "tool"}
-    closed: list[ChatMessage] = []
-    for message in messages:
-        if message.role == "tool":
-            continue
-        closed.append(message)
-        for call in message.tool_calls:
-            missing = ChatMessage("tool", "This call has no result.", call_id=call.call_id, name=call.name)
-            closed.append(results.get(call.call_id, missing))
-    return closed
-
-
-def _spoken(rows: Sequence[Message]) -> list[ChatMessage]:
-    """Without answers that say nothing: of a turn that was stopped or failed before the model's first word."""
-    return [chat for chat, _ in _spoken_rows(rows)]
-
-
-def _spoken_rows(rows: Sequence[Message]) -> list[tuple[ChatMessage, Message]]:
-    chats = ((_chat(row), row) for row in rows)
-    return [(chat, row) for chat, row in chats if chat.role != "assistant" or chat.text or chat.tool_calls]
-
-
-def _with_raw(chat: ChatMessage, row: Message) -> ChatMessage:
-    return replace(chat, raw=row.raw) if chat.tool_calls and row.raw else chat
-
-
-def _whole_turns(history: Sequence[Message]) -> Iterable[list[Message]]:
-    for _, rows in groupby(sorted(history, key=lambda m: m.seq), key=lambda m: m.turn):
-        prompt, *others = rows
-        if prompt.role == "assistant" and prompt.author is not None:  # what a person said unasked
-            yield [prompt]
-        elif prompt.role == "user" and prompt.status in ("answered", "interrupted") and prompt.replaced_by is None:
-            # What a user said belongs to every try at its turn.
-            yield [prompt, *(row for row in others if row.role == "user" or row.branch == prompt.branch)]
-
-
-def _chat(message: Message) -> ChatMessage:
-    role = cast(ChatRole, message.role if message.role in {"assistant", "tool"} else "user")
-    parts = _parts(message) if role == "user" else []
-    return ChatMessage(role, message.text, tuple(message.tool_calls), message.call_id, message.name, tuple(parts))
-
-
-def _in_words(row: Message) -> Message:
-    return row.model_copy(update={"parts": None, "text": f"{row.text}\n{UNSEEN_IMAGE}".strip()})
-
-
-def _has_image(row: Message) -> bool:
-    return any(part.get("type") == "image" for part in row.parts or [])
-
-
-def _parts(message: Message) -> list[Part]:
-    """The parts that the model is shown; none if a text says it all. A newer release may have stored other kinds."""
-    if not _has_image(message):
-        return []
-    stored = [part for part in message.parts or [] if part.get("type") != "text" or part.get("text")]
-    known = (part for part in stored if part.get("type") in ("text", "image"))
-    return [Part(type=part["type"], text=part.get("text", ""), url=part.get("url", "")) for part in known]
+def _texts(instructions: str | Sequence[str]) -> list[str]:
+    return [instructions] if isinstance(instructions, str) else list(instructions)

@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import ConfigDict
 from pydantic.dataclasses import dataclass as checked
 
-from domain.context import ChatMessage
+from domain.chat import ChatMessage
 from domain.messages import Usage
 from domain.model import ModelRequest
 
@@ -29,6 +29,33 @@ class StepInfo:
     owner: str = ""
     tenant: str = ""
     metadata: dict[str, Any] = field(default_factory=dict)  # of the prompt
+
+
+@dataclass(frozen=True)
+class ContextParts:
+    """What a model call would show behind the system's messages, in its order.
+
+    `search` is a message of the system that quotes what was found, if something was; `recent` are whole turns; `running` is
+    the running turn behind its `prompt`.
+    """
+
+    agent: str
+    thread: str
+    turn: int
+    step: int  # from 0
+    search: Sequence[ChatMessage]
+    recent: Sequence[ChatMessage]
+    prompt: Sequence[ChatMessage]
+    running: Sequence[ChatMessage]
+    budget_tokens: int  # of the whole call
+    author: str | None = None
+    owner: str = ""
+    tenant: str = ""
+    metadata: dict[str, Any] = field(default_factory=dict)  # of the prompt
+
+    @property
+    def messages(self) -> list[ChatMessage]:
+        return [*self.search, *self.recent, *self.prompt, *self.running]
 
 
 @checked(frozen=True, config=ConfigDict(revalidate_instances="always"))
@@ -51,3 +78,5 @@ class StepChanges:
 # Gives the answer in the place of an endpoint: yields or returns texts, pieces, or a Completion.
 Respond = Callable[[ModelRequest, StepInfo], Any]
 PrepareStep = Callable[[StepInfo], StepChanges | Awaitable[StepChanges | None] | None]
+# Gives the messages in the place of ContextParts.messages.
+ContextHandler = Callable[[ContextParts], Sequence[ChatMessage] | Awaitable[Sequence[ChatMessage]]]

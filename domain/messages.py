@@ -85,6 +85,9 @@ class Message(BaseModel):
     object: Any = None  # of an answer that was to be one: the value that `text` is the JSON of
     repair: dict[str, Any] | None = None  # of such an answer: what was wrong with the first try, {error, text}
     usage: Usage | None = None
+    index: str | None = None  # of prompts and answers, for search: due (to be indexed), done, skipped (not to be found)
+    place: int | None = None  # among the messages of its thread that are in the index
+    tokens: int | None = None  # of its text, as the embedding model counted them
     digest: str | None = None  # of a prompt: tells another text under the same id
     answer: str | None = None  # of a prompt that has ended: the id of its last answer
     refers_to: str | None = None  # of a refusal: the prompt id it was about
@@ -106,9 +109,9 @@ class Message(BaseModel):
     child: Child | None = None  # of a tool's result: the thread on which another agent was asked
     handoff: str | None = None  # of a tool's result: the agent that has the thread from then on
     metadata: dict[str, Any] = Field(default_factory=dict)
-    index: str | None = None  # whether search has it: due, done, or skipped, which it is never to have
     erased: bool = False  # of a prompt: rows of its turn were erased, so that it cannot be gone on with
     mcp: dict[str, Any] | None = None  # of an answer: what MCP servers offered it, see domain.mcp.Listing
+    context: dict[str, Any] | None = None  # of an answer: what the model was shown, see domain.context_record
     raw: dict[str, Any] | None = None  # the provider's object, whole
     result: dict[str, Any] | None = None  # what the workflow was told, so that a retry tells it the same
     created_at: float = 0.0  # seconds since 1970

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from domain.context import ChatMessage
+from domain.chat import ChatMessage
 from domain.messages import ToolCall, Usage
 
 

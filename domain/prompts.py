@@ -29,6 +29,7 @@ MAX_NAME = 200
 MAX_INSTRUCTIONS = 8_000  # characters
 # Spelled out, since what Python calls printable changes with its version, and a replay must not.
 _UNUSABLE = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff/]")
+MAX_CONTEXT_PROMPT = 100_000  # characters
 ID_PATTERN = r"^[\x21-\x7e]{1,128}$"  # a thousand of them are carried by the thread
 M = TypeVar("M", bound=BaseModel)
 
@@ -81,6 +82,9 @@ Seconds = Annotated[float, Field(gt=0, le=100 * 365 * 86_400, allow_inf_nan=Fals
 Metadata = Annotated[dict[str, Any], BeforeValidator(_plain_json)]
 Wanted = Annotated[dict[str, Any] | list[str], BeforeValidator(_output)]
 Instructions = Annotated[str, BeforeValidator(valid_unicode), Field(max_length=MAX_INSTRUCTIONS)]
+ContextPrompt = Annotated[
+    str, BeforeValidator(valid_unicode), Field(min_length=1, max_length=MAX_CONTEXT_PROMPT, pattern=r"\S")
+]
 Mode = Literal["queue", "steer", "interrupt", "replace", "reject"]
 
 
@@ -91,7 +95,9 @@ class PromptOptions(Wire):
     agent's tools that may be used. `settings` goes to the provider as it is (temperature …). `tool_choice` is auto,
     required, none or a tool's name, for the first model call; after one of the tools `stop_after_tools` has succeeded no
     further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer must be: a
-    JSON schema, or a list of texts to choose from. What is not `searchable` is never found by a search, nor its answer.
+    JSON schema, or a list of texts to choose from. `context_prompt` is what the model reads in this turn in the place of
+    the prompt's text, which is stored, shown and searched as it is. `exclude_tool_messages` leaves the calls of earlier turns out.
+    What is not `searchable` is never found by a search, nor its answer.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -104,6 +110,8 @@ class PromptOptions(Wire):
     max_tokens: Annotated[int, Field(ge=1, strict=True)] | None = None
     max_seconds: Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)] | None = None
     recent_messages: Annotated[int, Field(ge=0, le=1000, strict=True)] | None = None
+    exclude_tool_messages: Annotated[bool, Field(strict=True)] | None = None
+    context_prompt: ContextPrompt | None = None
     output: Wanted | None = None
     tool_choice: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", strict=True)] | None = None
     parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None

@@ -12,11 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
-from activities.ports import Blobs, Store
+from activities.ports import Blobs, ContextLook, Store
 from client.erasing import Erasures
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from gateway.calls import calls_of
+from gateway.contexts import contexts_of
 from gateway.erasures import erasures_of
 from gateway.threads import threads_of
 
@@ -26,6 +27,8 @@ ROUTES = (
     "/api/threads",
     "/api/threads/{thread}/messages",
     "/api/threads/{thread}/messages/{message_id}/result",
+    "/api/threads/{thread}/context",
+    "/api/messages/{message_id}/context",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
     "DELETE /api/threads/{thread}",
@@ -44,6 +47,7 @@ def make_app(
     version: str,
     blobs: Blobs | None = None,
     doors: Sequence[BaseRoute] = (),
+    contexts: ContextLook | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
 
@@ -65,6 +69,7 @@ def make_app(
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
     app.include_router(erasures_of(store, Erasures(threads)))
+    app.include_router(contexts_of(store, contexts))
     return app
 
 

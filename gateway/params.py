@@ -6,7 +6,7 @@ from typing import Annotated
 
 from fastapi import Query
 
-HIDDEN = {"raw", "mcp", "result", "digest", "attempt"}  # the provider's object and our own bookkeeping
+HIDDEN = {"raw", "mcp", "context", "result", "digest", "attempt"}  # the provider's object and our own bookkeeping
 
 Limit = Annotated[int, Query(ge=1, le=200, description="How many to give at the most.")]
 Cursor = Annotated[str | None, Query(description="The `next` of the page before.", max_length=20_000)]

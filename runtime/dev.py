@@ -102,13 +102,20 @@ async def _run(options: Options, settings: Settings) -> None:
         webhooks = await stack.enter_async_context(wiring.open_webhooks(settings))
         blobs = wiring.open_blobs(settings)
         servers = await stack.enter_async_context(wiring.open_servers(settings))
-        ports = wiring.Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
+        tokens = wiring.open_tokens(choice)
+        memory = await stack.enter_async_context(wiring.open_memory(settings, store, demo=options.demo))
+        ports = wiring.Ports(
+            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
+        )
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
+        await wiring.keep_memory(client, settings.task_queue)
         reader = ThreadReader(store, ports.events)
         door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
         stack.push_async_callback(door.close)
-        app = make_app(store, threads, _health(client, worker, registry), VERSION, blobs, [door.route])
+        app = make_app(
+            store, threads, _health(client, worker, registry), VERSION, blobs, [door.route], wiring.make_looks(ports)
+        )
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:

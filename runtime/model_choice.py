@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 from urllib.parse import urlsplit
 
+from runtime import windows
 from runtime.settings import Provider, Settings
 
 OPENAI_URL = "https://api.openai.com/v1"
@@ -78,4 +79,5 @@ def _choice(
     api_key: str,
     name: str | None,
 ) -> ModelChoice:
-    return ModelChoice(kind, base_url, api_key, name, settings.context_tokens or CONTEXT_TOKENS[kind])
+    tokens = settings.context_tokens or windows.at_most(CONTEXT_TOKENS[kind], name)
+    return ModelChoice(kind, base_url, api_key, name, tokens)

@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 from temporalio import activity
 from temporalio.client import Client
-from temporalio.common import VersioningBehavior, WorkerDeploymentVersion
+from temporalio.common import VersioningBehavior, WorkerDeploymentVersion, WorkflowIDConflictPolicy
 from temporalio.service import RPCError
 from temporalio.worker import (
     ActivityInboundInterceptor,
@@ -24,37 +24,62 @@ from temporalio.worker import (
     WorkerDeploymentConfig,
 )
 
+from activities.calling import Estimates
 from activities.closing import ClosingActivities
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.erasing import ErasingActivities
+from activities.keeping import KeepingActivities
+from activities.looking import ContextLooks
+from activities.memory import Memory
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, EventLog, Graves, Store, ToolServers, Webhooks
+from activities.ports import (
+    Blobs,
+    Catalog,
+    ChatModel,
+    Embedder,
+    EventLog,
+    Graves,
+    Lexicon,
+    Store,
+    TokenCounter,
+    ToolServers,
+    Webhooks,
+)
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
+from adapters import embedders, qdrant_points
 from adapters.blobs import FolderBlobs
+from adapters.embedders import Endpoint, OpenEmbedder
+from adapters.lexicon import WordLexicon
 from adapters.mcp_servers import McpServers
 from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_erasing import QdrantGraves
+from adapters.qdrant_index import QdrantIndex
+from adapters.qdrant_store import QdrantStore
 from adapters.streams_memory import MemoryEvents
+from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
 from client.erasing import ThreadRuns
 from client.threads import Threads
-from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
+from domain import keeping
+from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import leash, temporal
+from runtime.embedding_choice import EmbeddingChoice, EmbeddingEndpoint, choose_embedding, embedding_endpoints
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
 from runtime.settings import Settings, variable, webhook_key
 from workflows import attributes
 from workflows.erase import Erase
+from workflows.memory import KeepMemory
 from workflows.thread import AgentThread
 
 # An interrupt or a lost lease is heard within this time; a shorter one halves the throughput of the server.
@@ -84,6 +109,8 @@ class Ports:
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
+    tokens: TokenCounter = field(default_factory=Estimates)
+    memory: Memory | None = None  # without: nothing is recalled
     graves: Graves | None = None  # of the store, unless others search it too
 
 
@@ -106,7 +133,7 @@ def make_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[AgentThread, Erase],
+        workflows=[AgentThread, Erase, KeepMemory],
         activities=_activities(client, task_queue, ports, max_activities, queues=queues),
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -129,6 +156,8 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.model,
         ports.catalog,
         budget_tokens=ports.context_tokens,
+        tokens=ports.tokens,
+        memory=ports.memory,
         servers=ports.servers,
         queues=queues,
     )
@@ -139,7 +168,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
-    graves = ports.graves or QdrantGraves(getattr(ports.store, "collection"))  # noqa: B009 - of every store of ours
+    graves = ports.graves or _graves(ports)
     erasing = ErasingActivities(ports.store, graves, ThreadRuns(agents), ports.events, ports.blobs)
     return [
         model.call_model,
@@ -161,7 +190,20 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         erasing.erase_rows,
         erasing.verify_erasure,
         erasing.end_erasure,
+        KeepingActivities(ports.memory.chores if ports.memory else []).keep_memory,
     ]
+
+
+def make_looks(ports: Ports) -> ContextLooks:
+    """Contexts to be looked at, as the worker's model calls have them."""
+    return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, ports.memory)
+
+
+def _graves(ports: Ports) -> Graves:
+    """Of the store; a search by the embedding model's vectors shows whether it is empty of what was erased."""
+    embedder = ports.memory.embedder if ports.memory else None
+    probes = {embedder.name: [[1.0] + [0.0] * (embedder.dimensions - 1)]} if embedder else {}
+    return QdrantGraves(getattr(ports.store, "collection"), probes=probes)  # noqa: B009 - every store of ours has it
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:
@@ -187,8 +229,94 @@ def open_catalog(settings: Settings, agent: str | None = None) -> LiveCatalog:
     return found
 
 
+@asynccontextmanager
+async def open_embedder(settings: Settings, *, demo: bool = False) -> AsyncIterator[Embedder | None]:
+    """What embeds, while entered; None if nothing is to, or the endpoint does not let us: recall is by words then.
+
+    Raises: SetupError if it is not installed, or its address or key cannot be used as it is written.
+    """
+    choice = choose_embedding(settings, demo=demo)
+    try:
+        embedder = await _embedder(settings, choice)
+    except ModelError as error:
+        remedy = "memory is searched by words until this program starts again"
+        log.warning("embedding.away", model=choice.model, error=str(error), remedy=remedy)
+        embedder = None
+    try:
+        yield embedder
+    finally:
+        if embedder is not None:
+            await embedder.close()
+
+
+async def _embedder(settings: Settings, choice: EmbeddingChoice) -> OpenEmbedder | None:
+    if choice.kind == "bundled":
+        return await embedders.open_bundled()
+    if choice.kind == "fastembed":
+        return await embedders.open_fastembed(choice.model)
+    if choice.endpoint is None:
+        return None
+    endpoint = _embedding_endpoint(settings, choice.endpoint)
+    return await embedders.open_endpoint(endpoint, choice.model, settings.embedding_dimensions)
+
+
+def _embedding_endpoint(settings: Settings, chosen: EmbeddingEndpoint) -> Endpoint:
+    names = _names_of(chosen.provider) if chosen.provider else SettingNames()
+    names = replace(names, model="EVERTHREAD_EMBEDDING")
+    return Endpoint(chosen.base_url, chosen.api_key, names, settings.model_connect_timeout_s)
+
+
+@asynccontextmanager
+async def embedder_of(settings: Settings, vector_name: str) -> AsyncIterator[Embedder | None]:
+    """What makes the vectors of that name, while entered; None if its model cannot be had any more, or not now.
+
+    For queries over vectors of an earlier setting, until those of the present one are all there.
+    """
+    endpoints = [_embedding_endpoint(settings, endpoint) for endpoint in embedding_endpoints(settings)]
+    embedder = await embedders.find(vector_name, endpoints)
+    try:
+        yield embedder
+    finally:
+        if embedder is not None:
+            await embedder.close()
+
+
+@asynccontextmanager
+async def open_memory(settings: Settings, store: QdrantStore, *, demo: bool = False) -> AsyncIterator[Memory]:
+    """Memory over the store, while entered. Raises: SetupError if the embedding model cannot be used as it is written."""
+    index = QdrantIndex(store.collection(qdrant_points.MESSAGES), store.collection(qdrant_points.RECORDS))
+    async with AsyncExitStack() as stack:
+        embedder = await stack.enter_async_context(open_embedder(settings, demo=demo))
+        state, older = await index.state(), {}
+        active = state.active if state else None
+        if active is not None and (embedder is None or embedder.name != active):
+            found = await stack.enter_async_context(embedder_of(settings, active))
+            older = {active: found} if found else {}
+        yield Memory(index, open_lexicon(settings), embedder, older)
+
+
+async def keep_memory(client: Client, task_queue: str) -> None:
+    """See that the background work of memory goes on, here or on another worker."""
+    await client.start_workflow(
+        KeepMemory.run,
+        id=keeping.workflow_id(task_queue),
+        task_queue=task_queue,
+        id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+        static_summary="Memory: embeddings, facts, summaries, documents",
+    )
+
+
+def open_lexicon(settings: Settings) -> Lexicon:
+    return WordLexicon(settings.language)
+
+
 def open_blobs(settings: Settings) -> Blobs:
     return FolderBlobs(settings.data_dir / "blobs")
+
+
+def open_tokens(choice: ModelChoice) -> TokenCounter:
+    """As OpenAI's models count where one is asked, or may be; everything else is estimated."""
+    return OpenAITokens(choice.name) if choice.kind in ("openai", "compatible", "provider") else Estimates()
 
 
 def version(settings: Settings) -> dict[str, Any]:
@@ -222,14 +350,19 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         webhooks = await stack.enter_async_context(open_webhooks(settings))
         blobs = open_blobs(settings)
         servers = await stack.enter_async_context(open_servers(settings))
-        ports = Ports(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers)
+        tokens = open_tokens(choice)
+        memory = await stack.enter_async_context(open_memory(settings, store))
+        ports = Ports(
+            store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory
+        )
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
+        await keep_memory(client, settings.task_queue)
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)
         yield worker
 
 
 @asynccontextmanager
-async def open_store(settings: Settings) -> AsyncIterator[Store]:
+async def open_store(settings: Settings) -> AsyncIterator[QdrantStore]:
     """The store while entered: a Qdrant server's if there is one, else the embedded one, which belongs to this process.
 
     Raises: StoreBusyError if another process has the embedded one; StoreError, SetupError with the remedy.
@@ -246,7 +379,7 @@ async def open_store(settings: Settings) -> AsyncIterator[Store]:
 
 
 @asynccontextmanager
-async def _open_server(settings: Settings, url: str) -> AsyncIterator[Store]:
+async def _open_server(settings: Settings, url: str) -> AsyncIterator[QdrantStore]:
     from adapters.qdrant_server import ServerStore  # a second of imports, for those who have a server
 
     key = settings.qdrant_api_key.get_secret_value() if settings.qdrant_api_key else None

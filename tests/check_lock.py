@@ -22,7 +22,7 @@ REQUIREMENTS = ROOT / "requirements"
 CHECKED = ROOT / ".venv" / "everthread-lock-checked"
 
 # What `make run` must install as wheels alone: development tools may ask more of a machine.
-RUNNING = ("run", "local")
+RUNNING = ("run", "local", "tokens")
 PLATFORMS = ("x86_64-manylinux_2_28", "aarch64-manylinux_2_28", "aarch64-apple-darwin")
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
 

@@ -8,11 +8,16 @@ from typing import Any
 
 from starlette.routing import BaseRoute
 
+from activities.looking import ContextLooks
 from gateway.app import make_app
 from runtime.server import serve
 from tests.client.wedging import Said, cli
 from tests.ports import free_port
 from tests.system import System
+
+
+def looks(system: System) -> ContextLooks:
+    return ContextLooks(system.store, system.catalog, 8_000)
 
 
 async def health() -> dict[str, Any]:
@@ -23,7 +28,9 @@ async def health() -> dict[str, Any]:
 async def gateway(system: System, doors: Sequence[BaseRoute] = ()) -> AsyncIterator[int]:
     """The port of one that runs."""
     port = free_port()
-    async with serve(make_app(system.store, system.threads, health, "test", doors=doors), "127.0.0.1", port):
+    async with serve(
+        make_app(system.store, system.threads, health, "test", doors=doors, contexts=looks(system)), "127.0.0.1", port
+    ):
         yield port
 
 
@@ -34,5 +41,9 @@ class Shell:
         self._system, self.port = system, port
 
     async def run(self, *arguments: str) -> Said:
+        """A command of `threads`."""
+        return await self.program("threads", *arguments)
+
+    async def program(self, *arguments: str) -> Said:
         settings = {"EVERTHREAD_PORT": str(self.port), "EVERTHREAD_TASK_QUEUE": self._system.task_queue}
-        return await cli(self._system.client, "threads", *arguments, **settings)
+        return await cli(self._system.client, *arguments, **settings)

@@ -15,6 +15,7 @@ from temporalio.api.enums.v1 import EventType
 from temporalio.api.history.v1 import HistoryEvent
 from temporalio.client import Client, WorkflowHandle
 
+from activities.memory import Memory
 from activities.ports import ChatModel, Store, ToolServers, Webhooks
 from adapters.blobs import FolderBlobs
 from adapters.openai_chat import OpenAIChat
@@ -120,10 +121,13 @@ class System:
         store: Store | None = None,
         webhooks: Webhooks | None = None,
         servers: ToolServers | None = None,
+        memory: Memory | None = None,
         task_queue: str | None = None,
         **options: Any,
     ) -> None:
         ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, 8_000, blobs=self.blobs)
+        if memory is not None:
+            ports = replace(ports, memory=memory)
         if servers is not None:
             ports = replace(ports, servers=servers)
         if webhooks is not None:

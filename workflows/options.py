@@ -13,7 +13,7 @@ with workflow.unsafe.imports_passed_through():
 
 # Errors come with their own delay (activities.failures). This one is for a lost worker alone, and the same each time:
 # with doubling, the fifth crash in one turn would hold it up for eight seconds, the seventh for half a minute.
-_RETRY = RetryPolicy(
+RETRY = RetryPolicy(
     initial_interval=timedelta(milliseconds=500),
     backoff_coefficient=1.0,
     non_retryable_error_types=["PayloadsTooLarge", "PayloadSizeError"],
@@ -34,7 +34,7 @@ def call_model(summary: str) -> ActivityConfig:
     return ActivityConfig(
         start_to_close_timeout=MODEL_LIMIT,
         heartbeat_timeout=MODEL_HEARTBEAT,
-        retry_policy=_RETRY,
+        retry_policy=RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
@@ -45,7 +45,7 @@ def run_tool(summary: str, timeout_s: float, *, write: bool, queue: str = "") ->
     config = ActivityConfig(
         start_to_close_timeout=timedelta(seconds=min(timeout_s, LONGEST_TOOL_S)) + TOOL_MARGIN,
         heartbeat_timeout=WRITE_HEARTBEAT if write else MODEL_HEARTBEAT,
-        retry_policy=_RETRY,
+        retry_policy=RETRY,
         cancellation_type=ActivityCancellationType.WAIT_CANCELLATION_COMPLETED,
         summary=summary,
     )
@@ -55,14 +55,14 @@ def run_tool(summary: str, timeout_s: float, *, write: bool, queue: str = "") ->
 
 
 def record(summary: str) -> ActivityConfig:
-    return ActivityConfig(start_to_close_timeout=RECORD_LIMIT, retry_policy=_RETRY, summary=summary)
+    return ActivityConfig(start_to_close_timeout=RECORD_LIMIT, retry_policy=RETRY, summary=summary)
 
 
 def notify(summary: str, within_s: float) -> ActivityConfig:
     return ActivityConfig(
         start_to_close_timeout=RECORD_LIMIT,
         schedule_to_close_timeout=timedelta(seconds=within_s) + RECORD_LIMIT,
-        retry_policy=_RETRY,
+        retry_policy=RETRY,
         summary=summary,
     )
 
@@ -72,7 +72,7 @@ def deliver(summary: str) -> ActivityConfig:
     return ActivityConfig(
         start_to_close_timeout=RECORD_LIMIT,
         schedule_to_close_timeout=DELIVER_LIMIT,
-        retry_policy=_RETRY,
+        retry_policy=RETRY,
         summary=summary,
     )
 
@@ -83,10 +83,10 @@ def short(summary: str) -> LocalActivityConfig:
     Its input is not in the history, which matters for prompts and checkpoints. It may be repeated.
     """
     return LocalActivityConfig(
-        start_to_close_timeout=RECORD_LIMIT, retry_policy=_RETRY, local_retry_threshold=LOCAL_WAIT, summary=summary
+        start_to_close_timeout=RECORD_LIMIT, retry_policy=RETRY, local_retry_threshold=LOCAL_WAIT, summary=summary
     )
 
 
 def erase() -> ActivityConfig:
     """One part of an erasure; it ends by itself after a while, and is gone on with by the next."""
-    return ActivityConfig(start_to_close_timeout=ERASE_LIMIT, heartbeat_timeout=ERASE_HEARTBEAT, retry_policy=_RETRY)
+    return ActivityConfig(start_to_close_timeout=ERASE_LIMIT, heartbeat_timeout=ERASE_HEARTBEAT, retry_policy=RETRY)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Sequence
+import math
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -20,6 +21,7 @@ from domain.model import Completion, ModelRequest, TextDelta
 from domain.prompts import Prompt, ThreadStart
 from domain.steps import StepRequest, StepResult
 from domain.tooling import Asker
+from domain.vectors import Embedded
 from domain.wishes import ChangeReceipt, InterruptReceipt, TurnReport
 from tests.agents import Workbench
 from tests.system import Pulse, RecordedEvents, WatchedStore
@@ -195,3 +197,28 @@ class NoAgents:
 
 def look(call_id: str = "c", arguments: str = "{}", name: str = "look") -> ToolCall:
     return ToolCall(call_id=call_id, name=name, arguments=arguments)
+
+
+class FakeEmbedder:
+    """activities.ports.Embedder: a text's vector is of the letters that it has. Fails while `error` is set."""
+
+    longest = 100
+
+    def __init__(self, name: str = "letters_26", dimensions: int = 26) -> None:
+        self.name = name
+        self.dimensions = dimensions
+        self.error: Exception | None = None
+        self.texts: list[str] = []
+
+    async def embed(
+        self, texts: Sequence[str], *, query: bool = False, weights: Mapping[str, float] | None = None
+    ) -> Embedded:
+        if self.error is not None:
+            raise self.error
+        self.texts += texts
+        return Embedded([self._vector(text) for text in texts], tokens=0 if query else len(texts))
+
+    def _vector(self, text: str) -> list[float]:
+        counts = [1e-3 + text.lower().count(chr(97 + place)) for place in range(self.dimensions)]
+        length = math.hypot(*counts)
+        return [count / length for count in counts]

@@ -106,3 +106,11 @@ async def test_no_more_turns_than_so_many_are_kept(reader: Reader) -> None:
         await reader.read(0, turn=turn)
     await reader.change()
     assert (await reader.read(1, turn=3), await reader.read(1, turn=2)) == ([BEFORE], ["changed"])
+
+
+async def test_of_a_turn_that_is_longer_than_all_that_is_read_the_prompt_is_read_too(reader: Reader) -> None:
+    await reader.insert()
+    for step in range(8):
+        place = {"id": ids.message_id(reader.thread, "old", "answer", step=step), "slot": "answer", "role": "assistant"}
+        await reader.insert(f"step {step}", step=step, seq=ids.seq(1, step, 1), status="complete", **place)
+    assert await reader.read(0) == [BEFORE, *(f"step {step}" for step in range(3, 8))]

@@ -247,8 +247,10 @@ async def test_the_context_keeps_to_its_budget(steps: Steps) -> None:
     request = {"prompt": Prompt(id="q", content="And?"), "prompt_id": "q", "turn": 2}
     await run(1, steps.call(small, budget=500), steps.request(**request))
     request = {"prompt": Prompt(id="r", content="And?"), "prompt_id": "r", "turn": 3}
-    await run(1, steps.call(large, budget=5_000), steps.request(**request))
-    assert [len(model.requests[0].messages) for model in (small, large)] == [2, 6]
+    await run(1, steps.call(large, budget=8_000), steps.request(**request))
+    assert [len(model.requests[0].messages) for model in (small, large)] == [4, 6]
+    assert "characters left out here" in small.requests[0].messages[2].text
+    assert large.requests[0].messages[2].text == "x" * 4_000
 
 
 # --- ids used before

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from domain.agent import Agent
-from domain.context import UNSEEN_IMAGE, ChatMessage
+from domain.chat import UNSEEN_IMAGE, ChatMessage
 from domain.errors import ImagesRefusedError
 from domain.hooks import StepChanges, StepInfo
 from domain.messages import Usage

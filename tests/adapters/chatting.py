@@ -9,7 +9,7 @@ from typing import Any
 from activities.ports import ChatModel
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
-from domain.context import ChatMessage
+from domain.chat import ChatMessage
 from domain.model import Completion, ModelRequest, TextDelta
 
 KEY = "sk-test-0123456789abcdef"

@@ -253,6 +253,9 @@ class StoreContract:
             object={"a": [2**70, 1.123456789, None, {"b": "\x00"}]},
             repair={"error": "why", "text": "x"},
             usage=Usage(prompt_tokens=3, completion_tokens=2**40),
+            index="done",
+            place=3,
+            tokens=12,
             digest="d",
             answer="a",
             refers_to="r",
@@ -270,13 +273,13 @@ class StoreContract:
             args_digest="d",
             deadline=1.123456789,
             decided_at=2.123456789,
-            index="due",
             erased=True,
             decision={"decision": "deny", "by": "Ada"},
             handoff="poet",
             child=Child(thread="sub-1", agent="poet", asked_at=1.123456789, options={"max_seconds": 1.5}),
             metadata={"a": [1, 1.5, None, True, {"b": "\x00"}]},
             mcp={"tools": [{"parameters": {"maximum": 1e300}}]},
+            context={"tokens": {"recent": 2**40}, "recalled": [{"score": 0.123456789}]},
             raw={"id": "x"},
             result={"message_id": "m"},
             created_at=1_700_000_000.123456,
@@ -312,10 +315,10 @@ class StoreContract:
     ) -> None:
         """It is large, and no list needs it."""
         thread = new_thread()
-        provided = row(thread, status="complete", raw={"id": "x"}, mcp={"a": 1}, result={"message_id": "m"})
+        provided = row(thread, status="complete", raw={"id": "x"}, mcp={"a": 1}, context={"b": 2}, result={})
         await store.insert([provided])
         listed = (await store.page(thread, cursor=None, limit=9, newest_first=True)).items
-        assert listed == [provided.model_copy(update={"raw": None, "mcp": None})]
+        assert listed == [provided.model_copy(update={"raw": None, "mcp": None, "context": None})]
         [of_context] = await store.history(thread, 9, 9)
         assert (of_context.text, of_context.raw) == (provided.text, None)
         assert await store.amend(provided.id, 1, {}) == listed[0]

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from adapters import local_model
 from adapters.openai_chat import OpenAIChat
+from domain.chat import ChatMessage
 from domain.content import Part
-from domain.context import ChatMessage
 from domain.errors import ImagesRefusedError, ModelRefusedError
 from domain.model import AnswerFormat, Completion, ModelRequest, TextDelta
 from domain.output import output_of

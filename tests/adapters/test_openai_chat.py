@@ -7,8 +7,8 @@ import json
 import pytest
 
 from adapters.openai_chat import OpenAIChat
+from domain.chat import ChatMessage
 from domain.content import Part
-from domain.context import ChatMessage
 from domain.errors import FormatRefusedError, ModelRefusedError, ModelUnavailableError, SetupError
 from domain.messages import ToolCall as Call
 from domain.messages import Usage

@@ -29,6 +29,8 @@ def every_field_set() -> ThreadState:
         max_tokens=100,
         max_seconds=9.5,
         recent_messages=3,
+        exclude_tool_messages=True,
+        context_prompt="Say hello, in verse.",
         output=["yes", "no"],
         tool_choice="look",
         parallel_tool_calls=False,

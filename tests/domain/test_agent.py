@@ -28,6 +28,7 @@ OPTIONS: dict[str, Any] = {
     "max_tokens": 100,
     "max_seconds": 1.5,
     "recent_messages": 0,
+    "exclude_tool_messages": True,
     "output": ["yes", "no"],
     "tool_choice": "pay",
     "parallel_tool_calls": False,
@@ -36,7 +37,7 @@ OF_AGENT = {"settings": "options"}  # what an option is called there
 
 
 def test_every_option_of_a_prompt_is_tried_here() -> None:
-    assert {*OPTIONS, "tools", "stop_after_tools", "searchable"} == set(PromptOptions.model_fields)
+    assert {*OPTIONS, "tools", "stop_after_tools", "context_prompt", "searchable"} == set(PromptOptions.model_fields)
 
 
 @given(st.sets(st.sampled_from(sorted(OPTIONS))))
@@ -88,6 +89,8 @@ def test_an_option_that_no_agent_could_have_is_refused(options: dict[str, Any]) 
         {"max_repeats": 1},
         {"max_failing_steps": 0},
         {"recent_messages": -1},
+        {"max_message_tokens": 10},
+        {"recalled_share": 1.0},
         {"busy_mode": "wait"},
         {"instructions": ["Be brief.", 5]},
         {"tools": (tool("look"), tool("look"))},

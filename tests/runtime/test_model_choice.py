@@ -71,3 +71,12 @@ def test_providers_of_the_wrong_shape_are_refused_without_showing_a_key(
     with pytest.raises(SettingsError, match=r'EVERTHREAD_PROVIDERS.*\{"groq": \{"base_url"') as caught:
         load()
     assert SECRET not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("model", "tokens"),
+    [("gpt-4", 6_144), ("gpt-4-turbo", 32_000), ("gpt-3.5-turbo", 12_288), ("gpt-5-mini", 32_000), ("mine", 32_000)],
+)
+def test_a_context_is_no_larger_than_its_model_is_known_to_take(model: str, tokens: int) -> None:
+    assert chosen(openai_api_key="sk-1", model=model).context_tokens == tokens
+    assert chosen(openai_api_key="sk-1", model=model, context_tokens=50_000).context_tokens == 50_000
