@@ -52,9 +52,20 @@ class ThreadRuns:
         query = f"WorkflowId = '{_quoted(ids.workflow_id(thread))}'"
         try:
             found = self.threads.temporal.list_workflows(query, limit=MOST_RUNS, rpc_timeout=CALL_TIMEOUT)
-            return [execution.run_id async for execution in found]
+            listed = [execution.run_id async for execution in found]
+            last = await self._last_run(thread)  # the list may be some seconds late
         except RPCError as error:
             raise UnavailableError(f"Temporal does not list the runs of thread {thread}: {error.message}") from error
+        return listed if last is None or last in listed else [last, *listed]
+
+    async def _last_run(self, thread: str) -> str | None:
+        """Raises: RPCError."""
+        try:
+            return (await self.threads.handle(thread).describe(rpc_timeout=CALL_TIMEOUT)).run_id
+        except RPCError as error:
+            if error.status != RPCStatusCode.NOT_FOUND:
+                raise
+            return None
 
     async def drop_history(self, thread: str, run_id: str) -> None:
         temporal = self.threads.temporal
