@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import context, doctor, knowledge, mcp, memory, repair, replay, threads
+from client.commands import context, doctor, forget, knowledge, mcp, memory, repair, replay, threads
 from client.commands.console import Console
 from client.threads import Threads
 from runtime import settings, temporal
@@ -57,6 +57,7 @@ app.command()(context.context)
 app.command()(mcp.mcp)
 app.command()(repair.repair)
 app.command()(replay.replay)
+app.add_typer(forget.app, name="forget")
 app.add_typer(doctor.app, name="doctor")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(memory.app, name="memory")

@@ -135,7 +135,8 @@ class Runner:
     async def _say(self, call: Call, number: int, text: str) -> str:
         """Save what a tool says; the result's row names it, for the later steps of the turn to see."""
         call.lease.check()
-        row = said_row(call.request, number, text, call.attempt, call.record, self._clock())
+        hidden = call.prompt is not None and (call.prompt.options or {}).get("searchable") is False
+        row = said_row(call.request, number, text, call.attempt, call.record, self._clock(), searchable=not hidden)
         await self._store.insert([row])
         said = call.row.said if row.id in call.row.said else [*call.row.said, row.id]
         call.row = held(await self._store.amend(call.row.id, call.attempt, {"said": said}), call.attempt)

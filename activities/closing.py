@@ -43,7 +43,8 @@ class ClosingActivities:
         with translated():
             record = await self._store.get_thread(request.thread)
             now = self._clock()
-            await self._store.insert([refused_row(request.thread, r, record, now) for r in request.refusals])
+            kept = [] if record is not None and record.deleted else request.refusals  # else its count were not zero
+            await self._store.insert([refused_row(request.thread, r, record, now) for r in kept])
             for refusal in request.refusals:
                 log.warning("prompt.refused", thread=request.thread, error=refusal.reason)
                 data = {"prompt_id": refusal.prompt_id or refusal.id, "error": refusal.reason}
@@ -56,7 +57,8 @@ class ClosingActivities:
         self, request: CloseRequest, prompt_id: str, record: ThreadRecord | None, now: float
     ) -> Closed | None:
         thread, mine = request.thread, closing_fence(request.epoch)
-        if request.prompt is not None:
+        gone = record is not None and record.deleted
+        if request.prompt is not None and not gone:
             await self._store.insert([prompt_row(thread, request.prompt, record, now)])
         ended = {"status": request.status, "error": request.error, "updated_at": now}
         answer = ids.message_id(thread, prompt_id, "answer", branch=request.branch, step=request.step)
@@ -66,7 +68,7 @@ class ClosingActivities:
         for index, joined in enumerate(request.joined):
             changes = joined_changes(request.turn, prompt_id, request.branch, request.step, index)
             await self._store.amend(ids.message_id(thread, joined, "prompt"), mine, changes | {"updated_at": now})
-        if request.calls and said is not None:
+        if request.calls and said is not None and not gone:
             await self._close_calls(request, prompt_id, said, record, now)
         place: dict[str, Any] = {"turn": request.turn, "seq": ids.first_seq(request.turn), "agent": request.agent}
         if said is not None and said.text:

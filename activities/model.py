@@ -33,7 +33,7 @@ from activities.ports import (
     ToolServers,
 )
 from activities.routing import Routes
-from activities.rows import answer_row, asker_of, held, joined_changes, prompt_row
+from activities.rows import SKIPPED, answer_row, asker_of, held, joined_changes, living, prompt_row
 from activities.servers import NoServers, ServedTools
 from activities.step import Step
 from activities.stopping import STOPPED, last_answer, stops
@@ -89,7 +89,7 @@ class ModelActivities:
         """One model call and its records. Returns the final answer of an earlier attempt if there is one."""
         with translated():
             async with Lease.of_activity() as lease:
-                record = await self._store.get_thread(request.thread)
+                record = living(await self._store.get_thread(request.thread))
                 agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))
                 attempt = fence(request.epoch, request.step, activity.info().attempt)
                 step = Step(request, agent, attempt, lease, record, queues=self._queues)
@@ -236,6 +236,8 @@ class ModelActivities:
         changes |= step.served(completion.tool_calls) | _shown(step)
         if step.sources:
             changes["sources"] = [*step.sources, *completion.sources]
+        if not step.searchable:
+            changes["index"] = SKIPPED
         if answer.value is not None:
             changes |= {"object": answer.value.value, "error_type": None}  # of an attempt that was lost as it failed
         if answer.problem:

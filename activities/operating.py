@@ -11,6 +11,7 @@ from temporalio import activity
 
 from activities.failures import translated
 from activities.ports import EventLog, Store
+from activities.rows import living
 from domain import ids
 from domain.errors import NotVisibleYetError
 from domain.messages import Message, ThreadRecord, preview
@@ -46,7 +47,7 @@ class OperatingActivities:
     async def save_said(self, request: SayRequest) -> SayResult:
         """Save what was said, and that it answers a prompt; the same again on a retry."""
         with translated():
-            record = await self._store.get_thread(request.thread)
+            record = living(await self._store.get_thread(request.thread))
             row = _row(request, record, fence(request.epoch, request.step, activity.info().attempt), self._clock())
             await self._store.insert([row])
             asked = await self._answered(request, row)

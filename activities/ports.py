@@ -8,9 +8,10 @@ from typing import Any, Protocol
 from domain.agent import Agent
 from domain.chunking import Section
 from domain.context_record import ContextView
+from domain.erasure import Erasing, ErasureReceipt, Forget, Part
 from domain.events import Event, EventKind
 from domain.knowledge import Chunk, Document, DocumentFilter, KnowledgeFound, KnowledgeQuery, KnowledgeScope
-from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
+from domain.listing import ALL_THREADS, CallFilter, OwnerCount, ThreadFilter
 from domain.mcp import McpServer, ServerResult, ServerTool
 from domain.messages import Message, Page, ThreadRecord
 from domain.model import Completion, ModelRequest, Piece
@@ -83,6 +84,12 @@ class Store(Protocol):
         self, where: ThreadFilter = ALL_THREADS, *, cursor: str | None, limit: int
     ) -> Page[ThreadRecord]:
         """Threads by last activity, newest first. Raises: InputRefusedError if the cursor is not one of ours."""
+
+    async def page_owners(self, tenant: str | None, *, cursor: str | None, limit: int) -> Page[OwnerCount]:
+        """Those who have or had threads, in no order, of one tenant or of all. Raises: as `page_threads`."""
+
+    async def get_receipt(self, erasure: str) -> ErasureReceipt | None:
+        """How far an erasure is, or what it did."""
 
     async def save_checkpoint(self, thread: str, epoch: int, turn: int, state: dict[str, Any]) -> None:
         """Keep the thread's private state unless a later one is kept."""
@@ -340,6 +347,9 @@ class EventLog(Protocol):
     def follow(self, thread: str, after: str | None = None) -> AsyncGenerator[Event, None]:
         """Events as they come, for ever; a `snapshot` first unless `after` can be continued without a gap."""
 
+    async def forget(self, thread: str) -> None:
+        """Keep nothing of what was published so far, but of what streams right now."""
+
 
 class Blobs(Protocol):
     """What is too large for a row, by the hash of its content."""
@@ -349,6 +359,93 @@ class Blobs(Protocol):
 
     async def get(self, ref: str) -> bytes | None:
         """Returns None if nothing of that name is kept."""
+
+    async def delete(self, ref: str, unused_s: float = 0.0) -> bool:
+        """Delete it unless somebody has put it within the last `unused_s` seconds; returns whether it is gone."""
+
+
+class Eraser(Protocol):
+    """Forgets what one collection has of people and threads. What it does not know by some field of a part it has not."""
+
+    @property
+    def name(self) -> str:
+        """What a receipt calls the collection."""
+
+    async def count(self, part: Part) -> int: ...
+
+    async def found(self, part: Part) -> int:
+        """Rows that a search finds, one at most for each kind of vector."""
+
+    async def page(self, part: Part, limit: int) -> list[str]:
+        """The ids of some rows of it."""
+
+    async def there(self, row_ids: Sequence[str]) -> int:
+        """How many of these rows exist."""
+
+    async def delete(self, row_ids: Sequence[str]) -> None: ...
+
+
+class Graves(Protocol):
+    """Deleted threads, the messages on the way there, and the receipts."""
+
+    @property
+    def erasers(self) -> Sequence[Eraser]:
+        """Of all collections, that of the messages first."""
+
+    async def bury(self, thread: str, erasure: str, now: float) -> bool:
+        """Put a tombstone in the place of the thread's record, or where there is none; whether it was not there before."""
+
+    async def living(self, person: Part, after: str | None, limit: int) -> list[tuple[str, ThreadRecord]]:
+        """Threads that are not deleted, with the ids of their records, in the order of these."""
+
+    async def buried(self, erasure: str, after: str | None, limit: int) -> list[tuple[str, str]]:
+        """The ids of tombstones of an erasure, in order, and their threads."""
+
+    async def unname(self, erasure: str) -> None:
+        """Take the names of owner and tenant from the tombstones of an erasure."""
+
+    async def messages(self, part: Part, after: str | None, limit: int) -> list[Message]:
+        """Some rows in the order of their ids."""
+
+    async def refs_of(self, collection: str, row_ids: Sequence[str]) -> list[str]:
+        """The blobs that rows name; `collection` is the name of an eraser."""
+
+    async def users_of(self, ref: str, besides: Sequence[str]) -> int:
+        """How many rows of any collection, besides these, name a blob."""
+
+    async def show(self, thread: str, before: str, preview: str) -> None:
+        """Change what the list of threads shows of one, if it still shows what it did."""
+
+    async def drop_checkpoint(self, thread: str) -> None: ...
+
+    async def drop_summary(self, thread: str) -> None:
+        """Of what was said on a thread that lives on, some of which is erased; another is made of the rest."""
+
+    async def note(self, erasing: Erasing) -> None: ...
+
+    async def noted(self, erasure: str) -> Erasing | None: ...
+
+
+class Runs(Protocol):
+    """The workflows of threads."""
+
+    async def end(self, thread: str) -> None:
+        """End its run, if it has one; what it was doing is given up. Raises: UnavailableError."""
+
+    async def forget(self, thread: str, wanted: Forget) -> list[str]:
+        """Make the thread itself forget turns; returns the prompts of those that have not ended.
+
+        Raises: InputRefusedError if it cannot be opened; UnavailableError.
+        """
+
+    async def histories(self, thread: str) -> list[str]:
+        """The ids of its runs that Temporal keeps. Raises: UnavailableError."""
+
+    async def drop_history(self, thread: str, run_id: str) -> None:
+        """Have Temporal delete the history of an ended run, which it does in a moment. Raises: UnavailableError."""
+
+    async def retention_days(self) -> float:
+        """For how long Temporal keeps an ended run. Raises: UnavailableError."""
 
 
 class ChatModel(Protocol):

@@ -101,6 +101,8 @@ def _why_not(request: ReopenRequest, row: Message | None) -> str:
         return ""
     if not row.final:
         return f"prompt {row.prompt_id} has not ended; interrupt its turn first, or wait"
+    if row.erased and request.kind == "resume":
+        return f"some messages of the turn of prompt {row.prompt_id} were erased; regenerate it instead"
     if row.status not in ENDS:
         return f"prompt {row.prompt_id} was {row.status} and has no turn of its own; send a new prompt"
     return ""

@@ -6,11 +6,24 @@ from typing import Any
 
 from domain import ids
 from domain.content import parts_of
-from domain.errors import SupersededError
+from domain.errors import SupersededError, UnknownThreadError
 from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt, Refusal
 from domain.steps import StepRequest, ToolRequest
 from domain.tooling import MAX_SAID, Asker
+
+DUE, SKIPPED = "due", "skipped"  # for the index of search: to be taken in, never to be
+
+
+def living(record: ThreadRecord | None) -> ThreadRecord | None:
+    """The thread's record. Raises: UnknownThreadError if the thread was deleted: nothing is written to it any more."""
+    if record is not None and record.deleted:
+        raise UnknownThreadError(deleted_sentence(record.thread))
+    return record
+
+
+def deleted_sentence(thread: str) -> str:
+    return f"thread {thread} was deleted, and is not made again; begin one under another id"
 
 
 def prompt_row(thread: str, prompt: Prompt, record: ThreadRecord | None, now: float, place: int = 0) -> Message:
@@ -25,13 +38,13 @@ def prompt_row(thread: str, prompt: Prompt, record: ThreadRecord | None, now: fl
         seq=ids.WAITING_SEQ + place,
         text=prompt.text,
         parts=parts_of(prompt.content),
-        index="due",
         author=prompt.author,
         agent=prompt.agent,
         digest=prompt.digest(),
         options=prompt.options.model_dump(mode="json") if prompt.options else None,
         reply_to=prompt.reply_to.model_dump(mode="json") if prompt.reply_to else None,
         metadata=prompt.metadata,
+        index=SKIPPED if prompt.options and not prompt.options.searchable else DUE,
     )
     return _stamped(row, record, now)
 
@@ -67,10 +80,10 @@ def answer_row(request: StepRequest, message_id: str, attempt: int, record: Thre
         branch=request.branch,
         step=request.step,
         seq=ids.seq(request.turn, request.step, ids.ANSWER_ORDINAL),
-        index="due",
         attempt=attempt,
         agent=request.agent,
         joined=[ids.message_id(request.thread, prompt_id, "prompt") for prompt_id in request.joined],
+        index=DUE,
     )
     return _stamped(row, record, now)
 
@@ -111,7 +124,14 @@ def said_row_id(request: ToolRequest, number: int) -> str:
 
 
 def said_row(
-    request: ToolRequest, number: int, text: str, attempt: int, record: ThreadRecord | None, now: float
+    request: ToolRequest,
+    number: int,
+    text: str,
+    attempt: int,
+    record: ThreadRecord | None,
+    now: float,
+    *,
+    searchable: bool = True,
 ) -> Message:
     """A message that a tool saves while it runs. It stands behind all results of the step, by call."""
     place = min(request.index * MAX_SAID + number, ids.JOINED_ORDINAL - ids.SAID_ORDINAL - 1)
@@ -126,11 +146,11 @@ def said_row(
         branch=request.branch,
         step=request.step,
         seq=ids.seq(request.turn, request.step, ids.SAID_ORDINAL + place),
-        index="due",
         attempt=attempt,
         text=text,
         name=request.call.tool,
         agent=request.agent,
+        index=DUE if searchable else SKIPPED,
     )
     return _stamped(row, record, now)
 

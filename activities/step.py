@@ -53,6 +53,7 @@ class Step:
     context: ContextRecord | None = None  # what the model was shown in this call
     prompt_text: str | None = None  # that the model reads in the place of the prompt's own
     passed_to: str = ""  # the agent that answers, if another one than was asked
+    searchable: bool = True  # what is said in the turn may be found later
     queues: bool = True  # there may be workers of the queues that tools name
     known: Sequence[tuple[str, str]] = ()  # what was looked up for the prompt: names and texts
     sources: Sequence[dict[str, Any]] = ()  # of that, for the answer's record
@@ -89,6 +90,7 @@ class Step:
         self.running = running
         self.prompt = next(row for row in running if row.id == self.prompt_row_id)
         options = _options(self.prompt)
+        self.searchable = options.searchable
         if any(row.handoff for row in self.done):
             options = options_after(options, self.agent)
         self.prompt_text = options.context_prompt

@@ -10,7 +10,7 @@ from temporalio import activity
 
 from activities.failures import translated
 from activities.ports import Catalog, Store
-from activities.rows import asker_of, prompt_row
+from activities.rows import asker_of, deleted_sentence, prompt_row
 from domain import ids
 from domain.content import parts_of, text_of
 from domain.errors import HookError, UnknownAgentError
@@ -48,6 +48,8 @@ class ThreadActivities:
             if refused := await self._refused(request):
                 return refused
             record = await self._own(request)
+            if record.deleted:  # just now
+                return _deleted(request.thread)
             kept = await self._store.load_checkpoint(request.thread)
             checkpoint = upgrade(kept) if kept else None
             recent = await self._store.recent_prompts(request.thread, RECENT_IDS)
@@ -71,6 +73,8 @@ class ThreadActivities:
         record = await self._store.get_thread(request.thread)
         if record is None and request.start.must_exist:
             return Opened(refused=f"there is no thread {request.thread}, and it was not to be made", unknown=True)
+        if record is not None and record.deleted:
+            return _deleted(request.thread)
         if record is not None and record.expires_at is not None and record.expires_at <= self._clock():
             return Opened(refused=f"thread {request.thread} has ended: its time to live is over; begin a new one")
         return None
@@ -114,6 +118,8 @@ class ThreadActivities:
         """Save prompts that wait; tell which ids an older prompt has already."""
         with translated():
             record, now = await self._store.get_thread(request.thread), self._clock()
+            if record is not None and record.deleted:  # its run is being ended
+                return SaveResult()
             pairs = zip(request.prompts, request.places, strict=True)
             rows = [prompt_row(request.thread, prompt, record, now, place) for prompt, place in pairs]
             await self._store.insert(rows)
@@ -158,7 +164,14 @@ class ThreadActivities:
     async def save_checkpoint(self, request: CheckpointRequest) -> None:
         """Keep the thread's private state, so that a thread Temporal lost opens again where it stood."""
         with translated():
+            record = await self._store.get_thread(request.thread)
+            if record is not None and record.deleted:
+                return
             await self._store.save_checkpoint(request.thread, request.epoch, request.turn, request.state)
+
+
+def _deleted(thread: str) -> Opened:
+    return Opened(refused=deleted_sentence(thread), unknown=True)
 
 
 def _taken(row: Message) -> bool:

@@ -25,7 +25,7 @@ from activities.handing import Handoffs
 from activities.lease import Lease, interrupted
 from activities.ports import Blobs, Catalog, EventLog, KnowledgeSearch, Store, ToolServers
 from activities.results import READ_RESULT, READER, Outcome, Results
-from activities.rows import asker_of, held, said_row_id, tool_row, tool_row_id
+from activities.rows import asker_of, held, living, said_row_id, tool_row, tool_row_id
 from activities.servers import NoServers, ServedTools
 from domain import ids
 from domain.agent import Agent, Tool
@@ -98,6 +98,7 @@ class ToolActivities:
         attempt = fence(request.epoch, request.step, activity.info().attempt)
         asked = self._asked(request)  # before the row that says that the call has begun
         (arguments, prompt, before), record = await asyncio.gather(asked, self._store.get_thread(request.thread))
+        living(record)
         row_id, agent = tool_row_id(request), None
         if before is None or not before.final:  # and before the call has begun: it may be away
             agent = await self._catalog.agent(request.agent, asker_of(request.thread, record))

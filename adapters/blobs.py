@@ -7,6 +7,7 @@ import hashlib
 import os
 import re
 import tempfile
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -25,10 +26,29 @@ class FolderBlobs:
     async def get(self, ref: str) -> bytes | None:
         return await asyncio.to_thread(self._get, ref)
 
+    async def delete(self, ref: str, unused_s: float = 0.0) -> bool:
+        return await asyncio.to_thread(self._delete, ref, unused_s)
+
+    def _delete(self, ref: str, unused_s: float) -> bool:
+        if not _REF.fullmatch(ref):
+            return True
+        path = self._path(ref)
+        try:
+            if time.time() - path.stat().st_mtime < unused_s:
+                return False
+            path.unlink()
+        except FileNotFoundError:
+            pass
+        return True
+
     def _put(self, content: bytes) -> str:
         ref = hashlib.sha256(content).hexdigest()
         path = self._path(ref)
-        if path.exists():
+        try:
+            os.utime(path)  # somebody is about to refer to it: it is not to be deleted now
+        except FileNotFoundError:
+            pass
+        else:
             return ref
         path.parent.mkdir(parents=True, exist_ok=True)
         # Another name first, so that a crash leaves no half of it under its own.

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from domain import ids
+from domain.erasure import DELETED
 from domain.errors import InputRefusedError
 from domain.listing import ThreadFilter
 from domain.messages import Message, ThreadRecord
@@ -34,6 +35,7 @@ KEPT_AS_TEXT = (
     *("raw", "mcp", "context", "result", "metadata", "parts", "options", "reply_to", "delivery"),
     *("decision", "blob", "object", "repair", "sources", "child", "parent"),
 )
+NOT_DELETED = {"status": [DELETED]}  # a deleted thread leaves a tombstone
 TIMES = ("created_at", "updated_at")
 TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row
 
@@ -54,6 +56,7 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "updated_at": "float",
         "agent": "keyword",
         "index": "keyword",
+        "blob": "words",
         "place": "integer",
     },
     FACTS: {
@@ -69,6 +72,7 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "updated_at": "float",
     },
     CHUNKS: {
+        "kind": "keyword",
         "tenant": "keyword",
         "namespace": "keyword",
         "document": "keyword",
@@ -79,7 +83,6 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "filters": "keyword",
         "created_at": "float",
         "updated_at": "float",
-        "kind": "keyword",
         "embedded": "keyword",
         "notice": "keyword",
         "notice_at": "float",
@@ -88,6 +91,8 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
     },
     RECORDS: {
         "kind": "keyword",
+        "thread": "keyword",
+        "erasure": "keyword",
         "tenant": "keyword",
         "owner": "keyword",
         "agent": "keyword",
@@ -133,7 +138,7 @@ def may_reopen(message_id: str, attempt: int) -> Where:
 def threads_where(where: ThreadFilter) -> Where:
     equal = {"kind": "thread"} | where.model_dump(exclude_none=True, exclude={"text"})
     text = where.text or ""
-    return Where(equal=equal, words={"preview": text} if text.strip() else {})
+    return Where(equal=equal, words={"preview": text} if text.strip() else {}, unequal=NOT_DELETED)
 
 
 def message_payload(message: Message) -> dict[str, Any]:
@@ -155,6 +160,18 @@ def thread_point_id(thread: str) -> str:
 
 def thread_payload(record: ThreadRecord) -> dict[str, Any]:
     return {"kind": "thread"} | payload(record.model_dump(mode="json"))
+
+
+def owner_point_id(tenant: str, owner: str) -> str:
+    return ids.record_id("owner", tenant, owner)
+
+
+def owner_payload(record: ThreadRecord) -> dict[str, Any]:
+    return {"kind": "owner", "tenant": record.tenant, "owner": record.owner, "updated_at": record.created_at}
+
+
+def receipt_point_id(erasure: str) -> str:
+    return ids.record_id("receipt", erasure)
 
 
 def thread_of(stored: dict[str, Any]) -> ThreadRecord:

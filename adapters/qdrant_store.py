@@ -5,12 +5,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
+from uuid import UUID
 
 from adapters import qdrant_points as points
 from adapters.qdrant_points import Cursor, Fields, Where
 from domain import ids
-from domain.errors import StoreError
-from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
+from domain.erasure import ErasureReceipt
+from domain.errors import InputRefusedError, StoreError
+from domain.listing import ALL_THREADS, CallFilter, OwnerCount, ThreadFilter
 from domain.messages import Message, Page, ThreadRecord
 from domain.vectors import Vector
 
@@ -147,7 +149,10 @@ class QdrantStore(ABC):
     # --- records
 
     async def insert_thread(self, record: ThreadRecord) -> ThreadRecord:
-        await self._records.insert({points.thread_point_id(record.thread): points.thread_payload(record)})
+        new = {points.thread_point_id(record.thread): points.thread_payload(record)}
+        if record.owner:  # for the list of them
+            new[points.owner_point_id(record.tenant, record.owner)] = points.owner_payload(record)
+        await self._records.insert(new)
         return await self._thread(record.thread)
 
     async def get_thread(self, thread: str) -> ThreadRecord | None:
@@ -160,7 +165,7 @@ class QdrantStore(ABC):
         return await self._thread(thread)
 
     async def end_turn(self, thread: str, turn: int, changes: dict[str, Any]) -> None:
-        where = Where(points.thread_point_id(thread), at_most={"turns": turn})
+        where = Where(points.thread_point_id(thread), at_most={"turns": turn}, unequal=points.NOT_DELETED)
         await self._records.change(where, points.payload(changes) | {"turns": turn})
 
     async def page_threads(
@@ -169,6 +174,20 @@ class QdrantStore(ABC):
         held = points.threads_where(where)
         rows, after = await page_of(self._records, held, "updated_at", cursor, limit, newest_first=True)
         return Page(items=[points.thread_of(payload) for _, payload in rows], next=after)
+
+    async def page_owners(self, tenant: str | None, *, cursor: str | None, limit: int) -> Page[OwnerCount]:
+        where = Where(equal={"kind": "owner"} | ({"tenant": tenant} if tenant is not None else {}))
+        rows = await self._records.walk(where, _point_id(cursor) if cursor else None, limit + 1)
+        found = [await self._counted(payload["tenant"], payload["owner"]) for _, payload in rows[:limit]]
+        return Page(items=found, next=rows[limit - 1][0] if len(rows) > limit else None)
+
+    async def _counted(self, tenant: str, owner: str) -> OwnerCount:
+        where = points.threads_where(ThreadFilter(tenant=tenant, owner=owner))
+        return OwnerCount(tenant=tenant, owner=owner, threads=await self._records.count(where))
+
+    async def get_receipt(self, erasure: str) -> ErasureReceipt | None:
+        found = await self._records.get([points.receipt_point_id(erasure)])
+        return ErasureReceipt.model_validate_json(found[0]["receipt"]) if found else None
 
     async def save_checkpoint(self, thread: str, epoch: int, turn: int, state: dict[str, Any]) -> None:
         point_id, payload = points.checkpoint_point_id(thread), points.checkpoint_payload(thread, epoch, turn, state)
@@ -184,6 +203,14 @@ class QdrantStore(ABC):
         if record is None:
             raise StoreError(f"the record of thread {thread} vanished while it was read")
         return record
+
+
+def _point_id(cursor: str) -> str:
+    """Raises: InputRefusedError if it is none of ours."""
+    try:
+        return str(UUID(cursor))
+    except ValueError:
+        raise InputRefusedError("cursor: not one that a page before this gave; leave it out to start over") from None
 
 
 async def page_of(

@@ -44,6 +44,10 @@ class MemoryEvents:
         finally:
             log.followers -= 1
 
+    async def forget(self, thread: str) -> None:
+        if thread in self._logs:
+            self._logs[thread].forget()
+
     def _log(self, thread: str) -> _Log:
         log = self._logs.get(thread)
         if log is None:
@@ -83,6 +87,11 @@ class _Log:
         self._fold(kind, data)
         self._change.set()
         self._change = asyncio.Event()
+
+    def forget(self) -> None:
+        """Whoever was behind gets a snapshot of a new epoch."""
+        self.epoch = uuid.uuid4().hex[:8]
+        self._events.clear()
 
     def position(self, after: str | None) -> int | None:
         """The number of the event an id names. Returns None if it is not of this log."""

@@ -263,6 +263,7 @@ def with_options(agent: Agent, options: PromptOptions) -> Agent:
     Raises: InputRefusedError: If a tool is named that the agent does not have, or a limit is out of bounds.
     """
     given = {name: value for name in type(options).model_fields if (value := getattr(options, name)) is not None}
+    given.pop("searchable")  # of the messages, not of the agent
     given.pop("context_prompt", None)
     if "settings" in given:
         given["options"] = given.pop("settings")

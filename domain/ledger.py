@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pydantic import Field
 
@@ -101,6 +101,25 @@ class Ledger(Kept):
                 return report.prompt_id
         what = "no turn has ended" if turn is None else f"turn {turn} is not one of the last that ended"
         raise UnknownPromptError(f"{what}, as far as the thread remembers; name the turn by its prompt_id")
+
+    # --- what is erased
+
+    def erase(self, prompt_ids: Sequence[str], turns: Sequence[int]) -> list[str]:
+        """Show turns no more, and of how they ended only that they did; return the prompts of those that have not.
+
+        Their ids stay, so that a prompt that comes again is still known.
+        """
+        still_open = [prompt_id for prompt_id in prompt_ids if self.is_open(prompt_id)]
+        gone = set(prompt_ids) - set(still_open)
+        of_turns = set(turns) | {report.turn for report in self.ended.values() if report.prompt_id in gone}
+        if self.running is not None:
+            of_turns -= {self.running.turn}
+        self.shown = [shown for shown in self.shown if shown.turn not in of_turns]
+        self.resolved = {call: known for call, known in self.resolved.items() if known.turn not in of_turns}
+        for prompt_id in gone & self.ended.keys():
+            said = {"text": "", "message_id": None, "error": None}
+            self.ended[prompt_id] = self.ended[prompt_id].model_copy(update=said)
+        return still_open
 
     # --- what it remembers
 

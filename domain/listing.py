@@ -32,4 +32,12 @@ class CallFilter(BaseModel):
     thread: str | None = None
 
 
+class OwnerCount(BaseModel):
+    """Somebody who has, or had, threads; `threads` is how many there are."""
+
+    tenant: str = ""
+    owner: str
+    threads: int = 0
+
+
 ALL_THREADS = ThreadFilter()

@@ -109,6 +109,7 @@ class Message(BaseModel):
     child: Child | None = None  # of a tool's result: the thread on which another agent was asked
     handoff: str | None = None  # of a tool's result: the agent that has the thread from then on
     metadata: dict[str, Any] = Field(default_factory=dict)
+    erased: bool = False  # of a prompt: rows of its turn were erased, so that it cannot be gone on with
     mcp: dict[str, Any] | None = None  # of an answer: what MCP servers offered it, see domain.mcp.Listing
     context: dict[str, Any] | None = None  # of an answer: what the model was shown, see domain.context_record
     raw: dict[str, Any] | None = None  # the provider's object, whole
@@ -133,7 +134,8 @@ class ThreadRecord(BaseModel):
     metadata: dict[str, Any] = Field(default_factory=dict)
     turns: int = 0
     preview: str = ""  # the last prompt, shortened
-    status: str = "active"  # or failed: how the last turn ended; or waiting: one that runs waits for somebody
+    # or failed: how the last turn ended; or waiting: one that runs waits for somebody; or deleted: for good
+    status: str = "active"
     idle_timeout_s: float | None = None  # see domain.prompts.ThreadStart
     expires_at: float | None = None
     operator: str = ""  # the person who has the thread in the agent's place
@@ -143,8 +145,14 @@ class ThreadRecord(BaseModel):
     summary_through: int = 0  # the last turn that the thread's summary stands for, see domain.summaries
     epoch: int = 0  # how often the thread was opened; fences what an earlier run left behind
     run_id: str = ""
+    erasure: str = ""  # of a deleted thread: the erasure that did it
     created_at: float = 0.0
     updated_at: float = 0.0
+
+    @property
+    def deleted(self) -> bool:
+        """Whether it is a tombstone: nothing is written to the thread any more, and it is never opened again."""
+        return self.status == "deleted"
 
 
 class Page(BaseModel, Generic[T]):

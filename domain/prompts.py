@@ -97,6 +97,7 @@ class PromptOptions(Wire):
     further call is made. `max_tokens` and `max_seconds` bound the whole turn. `output` is what the answer must be: a
     JSON schema, or a list of texts to choose from. `context_prompt` is what the model reads in this turn in the place of
     the prompt's text, which is stored, shown and searched as it is. `exclude_tool_messages` leaves the calls of earlier turns out.
+    What is not `searchable` is never found by a search, nor its answer.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -115,6 +116,7 @@ class PromptOptions(Wire):
     tool_choice: Annotated[str, Field(pattern=r"^[A-Za-z0-9_-]{1,64}$", strict=True)] | None = None
     parallel_tool_calls: Annotated[bool, Field(strict=True)] | None = None
     stop_after_tools: Annotated[list[Name], Field(max_length=ids.MAX_CALLS)] | None = None
+    searchable: Annotated[bool, Field(strict=True)] = True
 
 
 class ReplyTo(Wire):

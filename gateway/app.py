@@ -1,4 +1,4 @@
-"""The HTTP gateway, on loopback: what the store holds, for reading, and decisions about calls that wait."""
+"""The HTTP gateway, on loopback: what the store holds, for reading, decisions about calls that wait, and erasures."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
 from activities.ports import Blobs, ContextLook, MessageIndex, Recalls, Store
+from client.erasing import Erasures
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from gateway import knowledge
 from gateway.calls import calls_of
 from gateway.contexts import contexts_of
+from gateway.erasures import erasures_of
 from gateway.memory import memory_of
 from gateway.threads import threads_of
 
@@ -34,6 +36,10 @@ ROUTES = (
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
     *knowledge.ROUTES,
+    "DELETE /api/threads/{thread}",
+    "POST /api/erasures",
+    "/api/erasures/{erasure}",
+    "/api/owners",
     "/mcp",
 )
 Health = Callable[[], Awaitable[dict[str, Any]]]
@@ -70,6 +76,7 @@ def make_app(
 
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
+    app.include_router(erasures_of(store, Erasures(threads)))
     app.include_router(contexts_of(store, contexts))
     if library is not None:
         app.include_router(knowledge.knowledge_of(library))

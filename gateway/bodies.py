@@ -1,4 +1,4 @@
-"""What is posted to the gateway."""
+"""What is posted to the gateway, read with care: a page of another site may post to loopback too, but not JSON."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from starlette.exceptions import HTTPException
 
 from domain.errors import InputRefusedError
 
+MAX_BODY = 100_000  # bytes, unless more is said
 
-async def json_object(request: Request, most_bytes: int, example: str) -> dict[str, Any]:
-    """A JSON object. Raises: HTTPException; InputRefusedError."""
+
+async def read_object(request: Request, example: str, most_bytes: int = MAX_BODY) -> dict[str, Any]:
+    """A JSON object. Raises: HTTPException; InputRefusedError with an example of it."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # what a page of another site may post unasked is not JSON
         raise HTTPException(415, f"content-type is {kind or 'missing'}; send application/json")

@@ -20,10 +20,9 @@ from domain.errors import (
 from domain.listing import CallFilter
 from domain.messages import Message, Page
 from domain.prompts import MAX_NAME
-from gateway.bodies import json_object
+from gateway.bodies import read_object
 from gateway.params import HIDDEN, Cursor, Limit
 
-MAX_BODY = 100_000  # bytes
 EXAMPLE = '{"decision": "deny", "reason": "too much"}'
 STATUS: dict[type[Exception], int] = {
     ResolvedAlreadyError: 409,
@@ -58,7 +57,7 @@ def calls_of(store: Store, threads: Threads) -> APIRouter:
         call_id: Annotated[str, Path(max_length=MAX_NAME)],
     ) -> ResolveReceipt:
         """Decide about a call that waits; see docs/approvals.md for the body."""
-        wanted = read_resolution(await json_object(request, MAX_BODY, EXAMPLE) | {"call_id": call_id})
+        wanted = read_resolution(await read_object(request, EXAMPLE) | {"call_id": call_id})
         try:
             return await threads.resolve(thread, wanted)
         except tuple(STATUS) as error:

@@ -25,7 +25,7 @@ from domain.knowledge import (
 )
 from domain.messages import Page
 from domain.prompts import MAX_NAME
-from gateway.bodies import json_object
+from gateway.bodies import read_object
 from gateway.params import Cursor, Limit
 
 MAX_BODY = MAX_BYTES * 3 // 2  # bytes: base64 takes a third more
@@ -70,7 +70,7 @@ def _writing(routes: APIRouter, library: Library) -> None:
     @routes.post("/documents", status_code=202)
     async def add(request: Request, namespace: Namespace) -> JSONResponse:
         """Hand a document in; it is read behind the answer. The same again is nothing new, see docs/knowledge.md."""
-        given = await json_object(request, MAX_BODY, EXAMPLE)
+        given = await read_object(request, EXAMPLE, MAX_BODY)
         document, content = read_document(given, namespace, time.time())
         try:
             await library.blobs.put(content)

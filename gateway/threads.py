@@ -43,7 +43,8 @@ def threads_of(store: Store, blobs: Blobs | None) -> APIRouter:
         order: Annotated[str, Query(pattern="^(asc|desc)$")] = "asc",
     ) -> Page[Message]:
         """A thread's messages, oldest first unless `order=desc`."""
-        if await store.get_thread(thread) is None:
+        record = await store.get_thread(thread)
+        if record is None or record.deleted:
             raise HTTPException(404, f"There is no thread {thread!r}; GET /api/threads lists them.")
         return await store.page(thread, cursor=cursor, limit=limit, newest_first=order == "desc")
 

@@ -29,6 +29,7 @@ from activities.closing import ClosingActivities
 from activities.compaction import Compaction
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
+from activities.erasing import ErasingActivities
 from activities.keeping import Chore, KeepingActivities
 from activities.library import Knowledge
 from activities.looking import ContextLooks
@@ -41,6 +42,7 @@ from activities.ports import (
     ChatModel,
     Embedder,
     EventLog,
+    Graves,
     Lexicon,
     Store,
     Summaries,
@@ -62,6 +64,7 @@ from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
+from adapters.qdrant_erasing import QdrantGraves
 from adapters.qdrant_index import QdrantIndex
 from adapters.qdrant_knowledge import QdrantKnowledge
 from adapters.qdrant_points import CHUNKS, MESSAGES, RECORDS
@@ -71,6 +74,7 @@ from adapters.streams_memory import MemoryEvents
 from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
+from client.erasing import ThreadRuns
 from client.threads import Threads
 from domain import keeping
 from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
@@ -81,6 +85,7 @@ from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
 from runtime.settings import Settings, variable, webhook_key
 from workflows import attributes
+from workflows.erase import Erase
 from workflows.memory import KeepMemory
 from workflows.thread import AgentThread
 
@@ -115,6 +120,7 @@ class Ports:
     memory: Memory | None = None  # without: nothing is recalled
     knowledge: Knowledge | None = None  # without: agents look nothing up
     summaries: Summaries | None = None  # without: older turns that do not fit are just not shown
+    graves: Graves | None = None  # of the store, unless others search it too
 
 
 def make_worker(
@@ -136,7 +142,7 @@ def make_worker(
     return Worker(
         client,
         task_queue=task_queue,
-        workflows=[AgentThread, KeepMemory],
+        workflows=[AgentThread, Erase, KeepMemory],
         activities=_activities(client, task_queue, ports, max_activities, queues=queues),
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -181,6 +187,8 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
+    graves = ports.graves or _graves(ports)
+    erasing = ErasingActivities(ports.store, graves, ThreadRuns(agents), ports.events, ports.blobs)
     return [
         model.call_model,
         tools.run_tool,
@@ -195,6 +203,13 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         operating.note_operator,
         operating.save_said,
         KeepingActivities(make_chores(ports)).keep_memory,
+        erasing.begin_erasure,
+        erasing.bury_threads,
+        erasing.end_threads,
+        erasing.erase_turns,
+        erasing.erase_rows,
+        erasing.verify_erasure,
+        erasing.end_erasure,
     ]
 
 
@@ -203,6 +218,13 @@ def make_looks(ports: Ports) -> ContextLooks:
     knowledge = ports.knowledge.search if ports.knowledge else None
     kept = (ports.memory, ports.summaries, knowledge)
     return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, *kept)
+
+
+def _graves(ports: Ports) -> Graves:
+    """Of the store; a search by the embedding model's vectors shows whether it is empty of what was erased."""
+    embedder = ports.memory.embedder if ports.memory else None
+    probes = {embedder.name: [[1.0] + [0.0] * (embedder.dimensions - 1)]} if embedder else {}
+    return QdrantGraves(getattr(ports.store, "collection"), probes=probes)  # noqa: B009 - every store of ours has it
 
 
 def make_worker_of(settings: Settings, client: Client, ports: Ports) -> Worker:

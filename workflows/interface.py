@@ -15,6 +15,7 @@ from pydantic import BaseModel, Field
 
 from domain import errors
 from domain.approvals import Resolution, ResolveReceipt, WaitingCall, call_digest
+from domain.erasure import Forget, ForgetReceipt
 from domain.operators import HandBack, OperatorReceipt, Say, SayReceipt, TakeOver
 from domain.prompts import Prompt, ThreadStart
 from domain.wire import Wire
@@ -31,6 +32,7 @@ from domain.wishes import (
 )
 
 WORKFLOW = "AgentThread"
+ERASE = "Erase"
 TASK_TIMEOUT = timedelta(seconds=5)  # so long does a lost worker hold up a thread that was just deciding
 TASK_QUEUE = "everthread"  # unless EVERTHREAD_TASK_QUEUE names another
 
@@ -98,6 +100,12 @@ PROMPT_REFUSALS = (
     errors.ThreadBusyError,
     errors.UnknownThreadError,
 )
+
+
+def erase_id(erasure: str) -> str:
+    """The workflow of an erasure."""
+    return f"erase/{erasure}"
+
 
 ENTRIES = (
     Entry(
@@ -313,6 +321,16 @@ ENTRIES = (
         answer={"disposition": "handed_back"},
         fails=(errors.InputRefusedError,),
         operated=True,
+    ),
+    Entry(
+        "update",
+        "forget",
+        "Sent by an erasure: show turns no more, and continue as new. Their messages are not deleted by it.",
+        takes=Forget,
+        gives=ForgetReceipt,
+        example={"prompt_ids": ["p-1"], "turns": [1]},
+        answer={"open": ["p-3"]},
+        fails=(errors.InputRefusedError,),
     ),
     Entry(
         "query",

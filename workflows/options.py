@@ -25,6 +25,7 @@ MODEL_LIMIT = timedelta(hours=1)  # the adapter's own limits are shorter
 TOOL_MARGIN = timedelta(seconds=30)
 RECORD_LIMIT = timedelta(seconds=30)
 DELIVER_LIMIT = timedelta(days=8)
+ERASE_LIMIT, ERASE_HEARTBEAT = timedelta(hours=1), timedelta(seconds=30)
 
 LOCAL_WAIT = timedelta(seconds=5)  # a longer wait between local retries becomes a timer, so that the task can end
 
@@ -84,3 +85,8 @@ def short(summary: str) -> LocalActivityConfig:
     return LocalActivityConfig(
         start_to_close_timeout=RECORD_LIMIT, retry_policy=RETRY, local_retry_threshold=LOCAL_WAIT, summary=summary
     )
+
+
+def erase() -> ActivityConfig:
+    """One part of an erasure; it ends by itself after a while, and is gone on with by the next."""
+    return ActivityConfig(start_to_close_timeout=ERASE_LIMIT, heartbeat_timeout=ERASE_HEARTBEAT, retry_policy=RETRY)

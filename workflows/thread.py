@@ -26,15 +26,16 @@ with workflow.unsafe.imports_passed_through():
     from domain.thread import IDLE_ROLL_S, ThreadState, must_roll, upgrade
     from workflows import attributes, interface, options, turn
     from workflows.deliveries import Deliveries
+    from workflows.forgetting import ForgetfulDoors
     from workflows.gates import Gates
     from workflows.idle import Idle
     from workflows.inbox import Inbox
     from workflows.inputs import one_value
-    from workflows.operator import OperatedDoors, say_next
+    from workflows.operator import say_next
 
 
 @workflow.defn(name=interface.WORKFLOW)
-class AgentThread(OperatedDoors):
+class AgentThread(ForgetfulDoors):
     """See the module. Start input: domain.prompts.ThreadStart; id: thread/<thread_id>."""
 
     @workflow.init

@@ -8,7 +8,7 @@ import typer
 from temporalio.client import WorkflowExecution
 from temporalio.service import RPCError, RPCStatusCode
 
-from client.commands import calls, change, lists, operate, talk
+from client.commands import calls, change, forget, lists, operate, talk
 from client.commands.console import UNUSABLE, Console, Json, Progress, complain, run, tell
 from client.sender import CALL_TIMEOUT
 from client.threads import Threads
@@ -41,6 +41,7 @@ app.command()(change.withdraw)
 app.command()(change.edit)
 app.command()(change.regenerate)
 app.command()(change.resume)
+app.command()(forget.delete)
 app.command()(operate.take_over)
 app.command()(operate.say)
 app.command()(operate.hand_back)

@@ -273,6 +273,7 @@ class StoreContract:
             args_digest="d",
             deadline=1.123456789,
             decided_at=2.123456789,
+            erased=True,
             decision={"decision": "deny", "by": "Ada"},
             handoff="poet",
             child=Child(thread="sub-1", agent="poet", asked_at=1.123456789, options={"max_seconds": 1.5}),
@@ -469,6 +470,21 @@ class StoreContract:
         [kept] = await store.get([one])
         assert (kept.decision, kept.arguments, kept.args_digest, kept.deadline) == (decision, '{"a": 1}', "d", 1.5)
 
+    async def test_who_has_threads_is_listed_once_with_how_many(self, store: Store) -> None:
+        tenant = f"shop-{new_thread()}"
+        for owner in ("ada", "bob", "ada", "", "eve"):
+            await store.insert_thread(ThreadRecord(thread=new_thread(), tenant=tenant, owner=owner))
+        found: dict[str, int] = {}
+        cursor: str | None = None
+        while True:
+            page = await store.page_owners(tenant, cursor=cursor, limit=2)
+            found |= {item.owner: item.threads for item in page.items}
+            if (cursor := page.next) is None:
+                break
+        assert found == {"ada": 2, "bob": 1, "eve": 1}
+        with pytest.raises(InputRefusedError, match="cursor"):
+            await store.page_owners(tenant, cursor="5", limit=2)
+
     async def test_a_threads_record_is_made_once(self, store: Store) -> None:
         record = ThreadRecord(
             thread=new_thread(),
@@ -488,6 +504,7 @@ class StoreContract:
             summary_through=1,
             epoch=1,
             run_id="r",
+            erasure="e",
             created_at=1.5,
             updated_at=2.5,
         )

@@ -18,6 +18,7 @@ from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
 from tests.adapters.collection_contract import CollectionContract
+from tests.adapters.erasing_contract import ErasingContract
 from tests.adapters.index_contract import IndexContract
 from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.store_contract import StoreContract, everything, new_thread, row
@@ -36,6 +37,10 @@ async def store(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[EdgeS
 @pytest.fixture(scope="module")
 def knowledge(store: EdgeStore) -> QdrantKnowledge:
     return QdrantKnowledge(store.collection(points.CHUNKS))
+
+
+class TestEdgeErasing(ErasingContract):
+    """On disk, in this process."""
 
 
 class TestEdgeStore(StoreContract):

@@ -24,6 +24,7 @@ from domain.messages import ThreadRecord
 from domain.vectors import Sparse
 from doubles.qdrant_collections import Collections
 from tests.adapters.collection_contract import CollectionContract
+from tests.adapters.erasing_contract import ErasingContract
 from tests.adapters.index_contract import IndexContract
 from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.raw_server import head, serving
@@ -51,6 +52,10 @@ def knowledge(store: ServerStore) -> QdrantKnowledge:
 
 class TestServerKnowledge(KnowledgeContract):
     """Likewise."""
+
+
+class TestServerErasing(ErasingContract):
+    """Over HTTP, on the double in strict mode."""
 
 
 class TestServerStore(StoreContract):

@@ -35,6 +35,7 @@ def every_field_set() -> ThreadState:
         tool_choice="look",
         parallel_tool_calls=False,
         stop_after_tools=["look"],
+        searchable=False,
     )
     prompt = Prompt(
         id="p",

@@ -37,7 +37,7 @@ OF_AGENT = {"settings": "options"}  # what an option is called there
 
 
 def test_every_option_of_a_prompt_is_tried_here() -> None:
-    assert {*OPTIONS, "tools", "stop_after_tools", "context_prompt"} == set(PromptOptions.model_fields)
+    assert {*OPTIONS, "tools", "stop_after_tools", "context_prompt", "searchable"} == set(PromptOptions.model_fields)
 
 
 @given(st.sets(st.sampled_from(sorted(OPTIONS))))

@@ -22,12 +22,15 @@ import structlog
 from temporalio.client import Client, WorkflowHistory
 
 from catalog.tool import tool
+from client.erasing import Erasures
 from domain.agent import Agent
 from domain.approvals import ApprovalPolicy, Resolution
+from domain.erasure import read_erasure
 from domain.prompts import Prompt, ReplyTo, ThreadStart
 from doubles.scripted_model import Reply, ToolCall
 from tests.server import ROLL_EARLY, dev_server
 from tests.system import System, WatchedStore, run_system
+from workflows.interface import erase_id
 
 FOLDER = Path(__file__).parent / "histories"
 TASK_QUEUE = "everthread"
@@ -296,6 +299,30 @@ async def must_exist(system: System, thread: str) -> None:
     await asyncio.gather(handle.result(), return_exceptions=True)
 
 
+async def forgotten(system: System, thread: str) -> None:
+    """A turn of it is erased; it goes on."""
+    await system.ask(thread, "My card is 4711.", id="a")
+    await system.ask(thread, "Thanks.", id="b")
+    await erased(system, thread, {"thread": thread, "turns": {"first": 1, "last": 1}})
+    await system.ask(thread, "What is my card?", id="c")
+
+
+async def deleted(system: System, thread: str) -> None:
+    """In the middle of an answer; then it is spoken to."""
+    system.model.script(Reply(text="one two three", hang_after_chunks=2))
+    await system.submit(thread, "Count!", id="a")
+    await system.streaming(thread, "one")
+    await erased(system, thread, {"thread": thread})
+    await system.threads.signal(thread, Prompt(id="b", content="Are you there?"))
+    await asyncio.gather(system.workflow(thread).result(), return_exceptions=True)
+
+
+async def erased(system: System, thread: str, what: dict[str, Any]) -> None:
+    erasures = Erasures(system.threads)
+    erasure = await erasures.begin(read_erasure({"id": f"e-{thread}"} | what), settle_s=0.1)
+    await erasures.receipt(erasure, wait=True)
+
+
 async def roll(system: System, thread: str) -> None:
     """In the middle of a turn: tools before, answer after."""
     system.model.script(
@@ -324,7 +351,10 @@ KINDS: list[Record] = [
     operated,
     asleep,
     must_exist,
+    forgotten,
+    deleted,
 ]
+ERASED = (forgotten, deleted)  # of which the erasure's own history is recorded too
 KINDS_THAT_ROLL: list[Record] = [roll]
 
 
@@ -359,9 +389,12 @@ async def _record(client: Client, store: WatchedStore, kinds: list[Record], *, a
         thread = f"replay-{name.replace('_', '-')}"
         async with run_system(client, store, task_queue=TASK_QUEUE) as system:
             await kind(system, thread)
-            if kind not in (invalid_start, cancelled, asleep, must_exist):
+            if kind not in (invalid_start, cancelled, asleep, must_exist, deleted):
                 await system.idle(thread)
             runs = await system.runs(thread)
+            if kind in ERASED:
+                erasure = erase_id(f"e-{thread}")
+                save(f"erase_{name}", await client.get_workflow_handle(erasure).fetch_history())
         for number, events in enumerate(runs, start=1):
             suffix = f"-{number}" if len(runs) > 1 else ""
             save(name + suffix, WorkflowHistory(f"thread/{thread}", events))

@@ -15,6 +15,7 @@ from temporalio.worker import Replayer
 
 from runtime.temporal import DATA_CONVERTER
 from tests.replay.record import FOLDER, KINDS, KINDS_THAT_ROLL
+from workflows.erase import Erase
 from workflows.thread import AgentThread
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -79,13 +80,16 @@ SHOWN_BY: dict[str, Callable[[Events], bool]] = {
     "a reply": has('"name": "deliver"', '"status":"undeliverable"'),
     "an idle thread that ended": has("TIMER_FIRED", "WORKFLOW_EXECUTION_COMPLETED"),
     "a thread that does not exist": has("UnknownThreadError"),
+    "a thread of which a turn was erased": has('"prompt_ids":["a"]', "WORKFLOW_EXECUTION_CONTINUED_AS_NEW"),
+    "a deleted thread that is spoken to": has("UnknownThreadError", "was deleted"),
+    "an erasure": has("bury_threads", "verify_erasure", "end_erasure", "TIMER_FIRED"),
     "a cancelled thread": has("WORKFLOW_EXECUTION_CANCELED"),
 }
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 async def test_a_recorded_history_replays(file: Path) -> None:
-    replayer = Replayer(workflows=[AgentThread], data_converter=DATA_CONVERTER)
+    replayer = Replayer(workflows=[AgentThread, Erase], data_converter=DATA_CONVERTER)
     await replayer.replay_workflow(WorkflowHistory.from_json(f"thread/replay-{file.stem}", text_of(file)))
 
 

@@ -315,3 +315,14 @@ async def test_a_worker_that_remembers_nothing_answers_as_well(system: System, t
     assert [row.status for row in rows] == ["answered"] * 5 + ["failed"]
     await system.idle(thread)
     assert count(await system.history(thread), EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED) == 0
+
+
+# --- found by a search later
+
+
+async def test_what_is_said_is_due_for_the_index_unless_its_prompt_is_not_searchable(
+    system: System, thread: str
+) -> None:
+    await system.ask(thread, "My card is 4711.", id="a", options=PromptOptions(searchable=False))
+    await system.ask(thread, "Hello.", id="b")
+    assert [row.index for row in await system.rows(thread)] == ["skipped", "skipped", "due", "due"]
