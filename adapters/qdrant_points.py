@@ -29,7 +29,7 @@ NOT_LISTED = ("raw", "mcp")  # large, and rarely wanted
 Fields = Literal["all", "listed", "context"]  # of a payload: without NOT_LISTED, only OF_CONTEXT
 KEPT_AS_TEXT = (
     *("raw", "mcp", "result", "metadata", "parts", "options", "reply_to", "delivery"),
-    *("decision", "blob", "object", "repair", "sources", "child", "parent"),
+    *("decision", "blob", "object", "repair", "sources", "child", "parent", "lesson"),
 )
 TIMES = ("created_at", "updated_at")
 TIME_DIGITS = 6  # Qdrant rounds longer ones when it stores them, and then a page could begin behind its first row
@@ -51,6 +51,8 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "updated_at": "float",
         "agent": "keyword",
         "index": "keyword",
+        "learn": "keyword",
+        "learn_at": "float",
     },
     FACTS: {
         "tenant": "keyword",
@@ -61,6 +63,9 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "digest": "keyword",
         "message": "keyword",
         "thread": "keyword",
+        "space": "keyword",
+        "supersedes": "keyword",
+        "embedded": "keyword",
         "created_at": "float",
         "updated_at": "float",
     },
