@@ -94,5 +94,3 @@ class Recaller(Protocol):
     """Search in what was said."""
 
     async def recall(self, query: RecallQuery) -> Recalled: ...
-
-

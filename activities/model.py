@@ -244,7 +244,9 @@ class ModelActivities:
         request, now = step.request, self._clock()
         step.lease.check()
         self._backlog.forget(step)
-        ended = {"status": "answered", "answer": result.message_id, "updated_at": now}
+        ended: dict[str, Any] = {"status": "answered", "answer": result.message_id, "updated_at": now}
+        if step.agent.memory is not None and step.agent.memory.extract:
+            ended |= {"learn": "due", "learn_at": now, "learn_tries": 0, "lesson": None}
         row = held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step.attempt)
         asked = preview(row.text, 80)
         await self._store.end_turn(

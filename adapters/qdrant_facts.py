@@ -69,7 +69,10 @@ class QdrantFacts:
         """As they count: of a writer that was lost between its two writes, the older fact does not say yet that it ended."""
         current = [fact.id for fact in facts if fact.status == "current"]
         newer = {old: fact for fact in await self.successors(current) for old in fact.supersedes}
-        return [_superseded(fact, newer[fact.id]) if fact.id in newer and fact.status == "current" else fact for fact in facts]
+        return [
+            _superseded(fact, newer[fact.id]) if fact.id in newer and fact.status == "current" else fact
+            for fact in facts
+        ]
 
 
 class QdrantNotes:

@@ -13,6 +13,7 @@ from domain.delegation import Delegate
 from domain.errors import InputRefusedError
 from domain.hooks import PrepareStep, Respond
 from domain.mcp import McpServer
+from domain.memory import Memory
 from domain.output import Output, is_plain, output_of
 from domain.prompts import Mode, PromptOptions
 from domain.routing import Route
@@ -70,6 +71,7 @@ class Tool:
     outside: bool = False
     delegate: Delegate | None = None
     handoff: str | None = None
+    memory: bool = False  # it is one of domain.memory_tools
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -140,6 +142,7 @@ class Agent:
     handoffs: tuple[str, ...] = ()
     respond: Respond | None = None
     mcp: tuple[McpServer, ...] = ()  # servers whose tools it has, beside its own
+    memory: Memory | None = None  # what it keeps beyond its threads
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):
