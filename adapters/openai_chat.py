@@ -10,20 +10,19 @@ from typing import Any
 
 import httpx2
 import openai
-from openai import AsyncOpenAI, AsyncStream
+from openai import AsyncStream
 
 from adapters.openai_answer import Answer
+from adapters.openai_client import make_client
 from adapters.openai_errors import VENDOR_ERRORS, ErrorWords, SettingNames
 from adapters.openai_request import arguments_of
-from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError
+from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError
 from domain.model import Completion, ModelRequest, Piece
 
-NO_KEY = "none"  # what is sent to servers that want none: the SDK insists on one
 PROBE_S = 10.0  # beside the time to connect
 TAIL_S = 5.0  # for the usage, once the answer is complete
 
 _NO_SUCH_ROUTE = (404, 405, 501)
-_LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 @dataclass(frozen=True)
@@ -54,18 +53,12 @@ class OpenAIChat:
         Raises: SetupError: If the address or the key cannot be used as it is written.
         """
         api_key = api_key.strip()
-        _check(base_url, api_key, names or SettingNames())
         self._timeouts = timeouts or Timeouts()
         self._default_model = default_model
+        names = names or SettingNames()
+        # All other waiting is timed here, since httpx knows no first token and starts anew with each byte.
+        self._client = make_client(base_url, api_key, self._timeouts.connect_s, names, http_client)
         self._words = ErrorWords(base_url, api_key, self._timeouts.connect_s, names)
-        self._client = AsyncOpenAI(
-            base_url=base_url,
-            api_key=api_key or NO_KEY,
-            max_retries=0,
-            # All other waiting is timed here, since httpx knows no first token and starts anew with each byte.
-            timeout=openai.Timeout(None, connect=self._timeouts.connect_s),
-            http_client=http_client or _http_client(base_url),
-        )
 
     async def close(self) -> None:
         await self._client.close()
@@ -182,22 +175,6 @@ class _Watch:
     def _whole(self) -> tuple[float, str]:
         limit = self._timeouts.whole_call_s
         return self._start + limit, f"The model's answer took over {limit:g} s (EVERTHREAD_MODEL_CALL_TIMEOUT_S)"
-
-
-def _check(base_url: str, api_key: str, names: SettingNames) -> None:
-    try:
-        url = httpx2.URL(base_url)
-    except httpx2.InvalidURL:
-        url = httpx2.URL()
-    if url.scheme not in {"http", "https"} or not url.host:
-        raise SetupError(f"{names.url} is not an address: it looks like http://127.0.0.1:11434/v1")
-    if not api_key.isascii() or not api_key.isprintable() or " " in api_key:
-        raise SetupError(f"{names.key} has a character that no key has, such as a space or a quote: copy it again")
-
-
-def _http_client(base_url: str) -> httpx2.AsyncClient:
-    # A proxy set for the internet cannot reach a model on this machine.
-    return openai.DefaultAsyncHttpxClient(trust_env=httpx2.URL(base_url).host not in _LOOPBACK)
 
 
 def _model_ids(response: httpx2.Response, setting: str) -> list[str]:

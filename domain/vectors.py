@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -24,3 +25,13 @@ class Embedded:
 
     vectors: Sequence[Sequence[float]]
     tokens: int = 0
+
+
+def vector_name(model: str, dimensions: int) -> str:
+    """What the vectors of a model are named in the store: its own name, with `-` for what no name of a vector may have."""
+    return f"{safe_name(model)}_{dimensions}"
+
+
+def safe_name(model: str) -> str:
+    """The part of a vector's name that is the model's."""
+    return re.sub(r"[^A-Za-z0-9.-]+", "-", model).strip("-.")[:100] or "model"

@@ -25,6 +25,7 @@ class ChatRequest:
     step: int = 1  # which model call of the turn this is
     offered: frozenset[str] = field(default_factory=frozenset)  # names of the tools
     prompt_tokens: int = 0  # words, in place of tokens
+    embeds: bool = False  # it asks for embeddings of `user` instead
 
 
 def read(raw: bytes) -> ChatRequest:

@@ -9,6 +9,7 @@ from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from doubles.completion import Completion, as_bytes, error_body
+from doubles.embedding import Embeddings
 from doubles.journal import Journal, RecordedRequest
 from doubles.replies import Reply
 
@@ -48,7 +49,9 @@ class Exchange:
             if not message["more_body"]:
                 return bytes(body)
 
-    async def answer(self, record: RecordedRequest, reply: Reply, completion: Completion | None, *, id_: str) -> None:
+    async def answer(
+        self, record: RecordedRequest, reply: Reply, completion: Completion | Embeddings | None, *, id_: str
+    ) -> None:
         """Sends the reply and writes down what became of it. A refusal has no completion."""
         self._record, self._reply = record, reply
         self._headers = {"x-request-id": id_} | {name.lower(): value for name, value in reply.headers.items()}
@@ -56,7 +59,7 @@ class Exchange:
             await self._pause(reply.first_delay_s)
             if completion is None or reply.status != 200:
                 whole = await self._send_error(reply.status)
-            elif completion.streams:
+            elif isinstance(completion, Completion) and completion.streams:
                 whole = await self._stream(completion)
             else:
                 whole = await self._send_completion(completion)
@@ -71,7 +74,7 @@ class Exchange:
         await self._send_json(status, as_bytes(error_body(self._reply.error_sent)))
         return True
 
-    async def _send_completion(self, completion: Completion) -> bool:
+    async def _send_completion(self, completion: Completion | Embeddings) -> bool:
         """Without streaming: the whole pace passes first, then the body comes at once."""
         reply = self._reply
         await self._pause(reply.delay_s * max(len(completion.deltas) - 1, 0))

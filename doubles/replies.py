@@ -76,6 +76,7 @@ class Reply(_Data):
     # Which requests it is for
     when: str | None = None  # a regular expression found in the last user text
     when_offered: str | None = None  # the request must offer this tool
+    embeds: bool = False  # for requests of embeddings, and for no others; what it says is of `extra`, else the usual
     after_tool: bool = False  # for requests whose last message is a tool result, and for no others
     step: Annotated[int, Field(ge=1)] | None = None  # n-th model call since the last user message; decides `after_tool`
     times: Annotated[int, Field(ge=1)] | None = None  # how often it may be used; default: for ever

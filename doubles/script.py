@@ -23,16 +23,17 @@ class Script(BaseModel):
     @model_validator(mode="after")
     def _every_reply_can_be_reached(self) -> Self:
         """Two plain replies without `times` are a slip: the first would be given for ever."""
-        taken: dict[bool, int] = {}
+        taken: dict[tuple[bool, bool], int] = {}
         for index, reply in enumerate(self.replies):
-            if (first := taken.get(reply.for_tool_results)) is not None:
+            kind = (reply.embeds, reply.for_tool_results)
+            if (first := taken.get(kind)) is not None:
                 raise ValueError(
                     f"replies.{index} is never reached, since replies.{first} answers everything: "
                     "set times or when on that one, or cycle on the script"
                 )
             conditions = (reply.when, reply.when_offered, reply.step, reply.times)
             if not self.cycle and all(condition is None for condition in conditions):
-                taken[reply.for_tool_results] = index
+                taken[kind] = index
         return self
 
 
@@ -69,6 +70,7 @@ class Playback:
         reply = self._script.replies[index]
         return (
             (reply.times is None or self._used[index] < reply.times)
+            and reply.embeds == request.embeds
             and reply.for_tool_results == request.after_tool
             and reply.step in {None, request.step}
             and (reply.when_offered is None or reply.when_offered in request.offered)

@@ -7,6 +7,8 @@ It refuses what OpenAI refuses, so that a history which does not hold together f
         model.script(Reply(status=429, headers={"Retry-After": "1"}, times=1), "Hello!")
         client = AsyncOpenAI(base_url=model.base_url, api_key="any", max_retries=0)
 
+Embeddings are near each other when their texts have words in common; a reply with `embeds` makes them fail.
+
 Another process is scripted over HTTP: `PUT /_control/script` `{"replies": […], "cycle": false}`,
 `GET /_control/requests?since=<number>`, `DELETE /_control/requests`.
 """
@@ -18,7 +20,7 @@ import asyncio
 import signal
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -31,19 +33,22 @@ from starlette.routing import Route, Router
 from starlette.types import Receive, Scope, Send
 from uvicorn.server import ServerState
 
-from doubles import chat_request, control, demo
+from doubles import chat_request, control, demo, embedding
 from doubles.chat_request import ChatRequest
 from doubles.completion import Completion, error_body
+from doubles.embedding import Embeddings
 from doubles.exchange import ClientLeftError, Exchange, Protocol
 from doubles.journal import Condition, Journal, RecordedRequest
 from doubles.refusal import RefusedError
 from doubles.replies import Reply, ReplyError, ToolCall, Usage
-from doubles.script import Playback, Script, explain
+from doubles.script import ECHO, Playback, Script, explain
 
 __all__ = ["RecordedRequest", "Reply", "ReplyError", "ScriptedModel", "ToolCall", "Usage"]
 
 HOST = "127.0.0.1"
 MODEL = "scripted"
+_Make = Callable[[RecordedRequest, str], tuple[Reply, Completion | Embeddings]]
+
 KEEP_ALIVE = 600  # seconds; longer than any client's, so that a client never writes into a closing connection
 
 
@@ -55,6 +60,7 @@ class ScriptedModel:
         self._api_key = api_key
         self._playback = Playback(Script())
         self._journal = Journal(keep_requests)
+        self._embedded = Journal(keep_requests)
         self._session = uuid4().hex[:8]
         self._router = Router(
             [
@@ -74,6 +80,11 @@ class ScriptedModel:
     def requests(self) -> list[RecordedRequest]:
         """The newest `keep_requests` requests, oldest first."""
         return self._journal.since(0)
+
+    @property
+    def embedding_requests(self) -> list[RecordedRequest]:
+        """Likewise those of embeddings, which have numbers of their own."""
+        return self._embedded.since(0)
 
     def script(self, *replies: Reply | str, cycle: bool = False) -> None:
         """Replaces the script: the first reply that fits and is not used up is given.
@@ -125,37 +136,43 @@ class ScriptedModel:
 
     async def _app(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["path"] == "/v1/chat/completions" and scope["method"] == "POST":
-            await self._chat(scope, receive, send)
+            await self._answer(Exchange(scope, receive, send, self._journal), scope, self._journal, self._complete)
+        elif scope["path"] == "/v1/embeddings" and scope["method"] == "POST":
+            await self._answer(Exchange(scope, receive, send, self._embedded), scope, self._embedded, self._embed)
         else:
             await self._router(scope, receive, send)
 
-    async def _chat(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _answer(self, exchange: Exchange, scope: Scope, journal: Journal, make: _Make) -> None:
         arrived_at = time.time()
-        exchange = Exchange(scope, receive, send, self._journal)
         try:
             raw = await exchange.read_body()
         except ClientLeftError:
             return
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         authorization = headers.pop("authorization", "")
-        record = self._journal.open(arrived_at=arrived_at, headers=headers, raw_body=raw)
+        record = journal.open(arrived_at=arrived_at, headers=headers, raw_body=raw)
         serial = f"{self._session}_{record.number}"
-        completion = None
+        answer = None
         try:
             self._check_key(authorization)
-            request = chat_request.read(raw)
-            record.reply, reply = self._choose(request)
-            completion = Completion(reply, request, number=record.number, serial=serial, created=int(arrived_at))
+            reply, answer = make(record, serial)
         except RefusedError as refused:
             reply = refused.reply
-        await exchange.answer(record, reply, completion, id_=f"req_{serial}")
+        await exchange.answer(record, reply, answer, id_=f"req_{serial}")
 
-    def _choose(self, request: ChatRequest) -> tuple[int | None, Reply]:
-        index, reply = self._playback.choose(request)
+    def _complete(self, record: RecordedRequest, serial: str) -> tuple[Reply, Completion]:
+        request = chat_request.read(record.raw_body)
+        record.reply, reply = self._playback.choose(request)
         if reply is None:
             last = f"a tool result in step {request.step}" if request.after_tool else repr(request.user)
             raise RefusedError(f"The script has no reply (left) for {last}.", code="script_exhausted")
-        return index, reply
+        return reply, Completion(reply, request, number=record.number, serial=serial, created=int(record.arrived_at))
+
+    def _embed(self, record: RecordedRequest, _: str) -> tuple[Reply, Embeddings]:
+        """Without a reply for it, the usual vectors: a script is mostly of what is said."""
+        request = embedding.read(record.raw_body)
+        record.reply, reply = self._playback.choose(ChatRequest(user="\n".join(request.texts), embeds=True))
+        return reply or ECHO, Embeddings(reply or ECHO, request)
 
     def _check_key(self, authorization: str) -> None:
         if self._api_key is None or authorization == f"Bearer {self._api_key}":

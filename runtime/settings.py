@@ -4,12 +4,29 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, SecretStr, ValidationError, model_validator
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, SettingsConfigDict
 from pydantic_settings.exceptions import SettingsError as UnreadableError
 
+Language = Literal[
+    "danish",
+    "dutch",
+    "english",
+    "finnish",
+    "french",
+    "german",
+    "hungarian",
+    "italian",
+    "norwegian",
+    "portuguese",
+    "romanian",
+    "spanish",
+    "swedish",
+    "turkish",
+    "none",
+]
 PROVIDERS_FORM = '{"groq": {"base_url": "https://…/v1", "api_key": "…"}}'
 
 
@@ -44,6 +61,11 @@ class Settings(BaseSettings):
     model_chunk_timeout_s: float = Field(30.0, gt=0, le=3000)
     model_call_timeout_s: float = Field(600.0, gt=0, le=3000)
     context_tokens: int | None = Field(None, ge=500)
+
+    # Memory
+    embedding: str | None = None
+    embedding_dimensions: int | None = Field(None, ge=1, le=65_536)
+    language: Language = "english"
 
     # Agents
     agent: str = "assistant"
@@ -80,6 +102,19 @@ class Settings(BaseSettings):
     def _both_or_none(self) -> Self:
         if (self.deployment_name is None) != (self.build_id is None):
             raise ValueError("EVERTHREAD_DEPLOYMENT_NAME and EVERTHREAD_BUILD_ID go together: set both or none")
+        return self
+
+    @model_validator(mode="after")
+    def _known_embedding(self) -> Self:
+        prefix, _, model = (self.embedding or "none").partition("/")
+        providers = self.providers or {}
+        if prefix in {"none", "wordllama"} and not model:
+            return self
+        if not model or prefix not in {"openai", "fastembed", *providers}:
+            rule = "wordllama, none, openai/<model>, fastembed/<model>, or <provider>/<model> of EVERTHREAD_PROVIDERS"
+            raise ValueError(f"EVERTHREAD_EMBEDDING: it is {rule}, not {self.embedding!r} (see .env.example)")
+        if prefix == "openai" and "openai" not in providers and not (self.openai_api_key or self.openai_base_url):
+            raise ValueError(f"EVERTHREAD_EMBEDDING is {self.embedding}: set OPENAI_API_KEY or OPENAI_BASE_URL, too")
         return self
 
     @model_validator(mode="after")

@@ -29,12 +29,15 @@ from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
-from activities.ports import Blobs, Catalog, ChatModel, EventLog, Store, ToolServers, Webhooks
+from activities.ports import Blobs, Catalog, ChatModel, Embedder, EventLog, Lexicon, Store, ToolServers, Webhooks
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
 from activities.tools import ToolActivities
+from adapters import embedders
 from adapters.blobs import FolderBlobs
+from adapters.embedders import Endpoint, OpenEmbedder
+from adapters.lexicon import WordLexicon
 from adapters.mcp_servers import McpServers
 from adapters.model_router import ModelRouter
 from adapters.openai_chat import OpenAIChat, Timeouts
@@ -44,9 +47,10 @@ from adapters.streams_memory import MemoryEvents
 from adapters.webhooks import SignedWebhooks
 from catalog.live import LiveCatalog, discover
 from client.threads import Threads
-from domain.errors import ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
+from domain.errors import ModelError, ModelRefusedError, ModelUnavailableError, SetupError, UnavailableError
 from domain.messages import preview
 from runtime import leash, temporal
+from runtime.embedding_choice import EmbeddingChoice, EmbeddingEndpoint, choose_embedding, embedding_endpoints
 from runtime.loop_lag import watch_lag
 from runtime.model_choice import ModelChoice, choose_model, provider_of
 from runtime.settings import Settings, variable, webhook_key
@@ -171,6 +175,62 @@ def open_catalog(settings: Settings, agent: str | None = None) -> LiveCatalog:
             # A worker that stops cuts it off then, and its outcome is unknown.
             log.warning("tool.outlives_grace", tool=tool.name, timeout_s=tool.timeout_s, grace_s=settings.grace_s)
     return found
+
+
+@asynccontextmanager
+async def open_embedder(settings: Settings, *, demo: bool = False) -> AsyncIterator[Embedder | None]:
+    """What embeds, while entered; None if nothing is to, or the endpoint does not let us: recall is by words then.
+
+    Raises: SetupError if it is not installed, or its address or key cannot be used as it is written.
+    """
+    choice = choose_embedding(settings, demo=demo)
+    try:
+        embedder = await _embedder(settings, choice)
+    except ModelError as error:
+        remedy = "memory is searched by words until this program starts again"
+        log.warning("embedding.away", model=choice.model, error=str(error), remedy=remedy)
+        embedder = None
+    try:
+        yield embedder
+    finally:
+        if embedder is not None:
+            await embedder.close()
+
+
+async def _embedder(settings: Settings, choice: EmbeddingChoice) -> OpenEmbedder | None:
+    if choice.kind == "bundled":
+        return await embedders.open_bundled()
+    if choice.kind == "fastembed":
+        return await embedders.open_fastembed(choice.model)
+    if choice.endpoint is None:
+        return None
+    endpoint = _embedding_endpoint(settings, choice.endpoint)
+    return await embedders.open_endpoint(endpoint, choice.model, settings.embedding_dimensions)
+
+
+def _embedding_endpoint(settings: Settings, chosen: EmbeddingEndpoint) -> Endpoint:
+    names = _names_of(chosen.provider) if chosen.provider else SettingNames()
+    names = replace(names, model="EVERTHREAD_EMBEDDING")
+    return Endpoint(chosen.base_url, chosen.api_key, names, settings.model_connect_timeout_s)
+
+
+@asynccontextmanager
+async def embedder_of(settings: Settings, vector_name: str) -> AsyncIterator[Embedder | None]:
+    """What makes the vectors of that name, while entered; None if its model cannot be had any more, or not now.
+
+    For queries over vectors of an earlier setting, until those of the present one are all there.
+    """
+    endpoints = [_embedding_endpoint(settings, endpoint) for endpoint in embedding_endpoints(settings)]
+    embedder = await embedders.find(vector_name, endpoints)
+    try:
+        yield embedder
+    finally:
+        if embedder is not None:
+            await embedder.close()
+
+
+def open_lexicon(settings: Settings) -> Lexicon:
+    return WordLexicon(settings.language)
 
 
 def open_blobs(settings: Settings) -> Blobs:
