@@ -235,4 +235,6 @@ def _read(text: str) -> FoundFacts:
     try:
         return FoundFacts.model_validate_json(json_in(text))
     except ValidationError as error:
-        raise ValueError(f"the model did not answer with facts: {json.dumps(text[:200])}: {error.error_count()} faults") from None
+        raise ValueError(
+            f"the model did not answer with facts: {json.dumps(text[:200])}: {error.error_count()} faults"
+        ) from None
