@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import doctor, mcp, repair, replay, threads
+from client.commands import doctor, facts, mcp, repair, replay, threads
 from client.commands.console import Console
 from client.threads import Threads
 from runtime import settings, temporal
@@ -57,6 +57,7 @@ app.command()(mcp.mcp)
 app.command()(repair.repair)
 app.command()(replay.replay)
 app.add_typer(doctor.app, name="doctor")
+app.add_typer(facts.app, name="facts")
 app.add_typer(threads.app, name="threads")
 
 if __name__ == "__main__":

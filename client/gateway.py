@@ -9,7 +9,9 @@ from pydantic import BaseModel, ValidationError
 
 from domain import ids
 from domain.errors import InputRefusedError, UnavailableError
+from domain.facts import Fact, FactFilter, FoundFact, Learned
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
+from domain.memory import Notes
 from domain.messages import Message, Page, ThreadRecord
 
 TIMEOUT_S = 10.0
@@ -51,13 +53,47 @@ class Gateway:
         wanted = {"cursor": cursor, "limit": min(limit, MOST)} | where.model_dump()
         return await self._get(Page[Message], "/api/calls", wanted)
 
+    async def facts(self, where: FactFilter, *, cursor: str | None = None, limit: int = MOST) -> Page[Fact]:
+        """Some facts, the newest first, at most 200. Raises: as `messages`."""
+        wanted = {"cursor": cursor, "limit": min(limit, MOST)} | _asked(where)
+        return await self._get(Page[Fact], "/api/facts", wanted)
+
+    async def search_facts(self, text: str, where: FactFilter, *, limit: int = 10) -> Page[FoundFact]:
+        """The nearest, best first. Raises: as `messages`."""
+        return await self._get(Page[FoundFact], "/api/facts", {"q": text, "limit": min(limit, MOST)} | _asked(where))
+
+    async def add_fact(self, fields: dict[str, Any]) -> Learned:
+        """See domain.facts.AddedFact. Raises: as `messages`."""
+        return await self._ask(Learned, "POST", "/api/facts", {}, fields)
+
+    async def forget_fact(self, fact: str) -> Fact:
+        """Raises: as `messages`."""
+        return await self._ask(Fact, "DELETE", f"/api/facts/{quote(fact, safe='')}", {})
+
+    async def fact_history(self, fact: str) -> Page[Fact]:
+        """Raises: as `messages`."""
+        return await self._get(Page[Fact], f"/api/facts/{quote(fact, safe='')}/history", {})
+
+    async def notes(self, whose: dict[str, str]) -> Notes:
+        """The working memory of a tenant, owner and agent. Raises: as `messages`."""
+        return await self._get(Notes, "/api/notes", whose)
+
+    async def write_notes(self, fields: dict[str, Any]) -> Notes:
+        """Whose it is, and a domain.memory.NotesChange. Raises: as `messages`."""
+        return await self._ask(Notes, "POST", "/api/notes", {}, fields)
+
     async def _get(self, kind: type[P], path: str, wanted: dict[str, Any]) -> P:
+        return await self._ask(kind, "GET", path, wanted)
+
+    async def _ask(
+        self, kind: type[P], method: str, path: str, wanted: dict[str, Any], body: dict[str, Any] | None = None
+    ) -> P:
         import httpx2  # slow to load, and most commands need none of it
 
         query = {name: value for name, value in wanted.items() if value is not None}
         try:
             async with httpx2.AsyncClient(base_url=self.url, trust_env=False, timeout=TIMEOUT_S) as http:
-                response = await http.get(path, params=query)
+                response = await http.request(method, path, params=query, json=body)
         except httpx2.HTTPError as error:
             raise UnavailableError(
                 f"no gateway answers at {self.url}: start it with `make run`, or see EVERTHREAD_HOST and EVERTHREAD_PORT"
@@ -72,3 +108,7 @@ class Gateway:
                 f"what runs at {self.url} does not answer as our gateway does: {response.status_code}; "
                 "see EVERTHREAD_HOST and EVERTHREAD_PORT"
             ) from error
+
+
+def _asked(where: FactFilter) -> dict[str, Any]:
+    return where.model_dump(include={"tenant", "owner", "agent", "scope", "status"})

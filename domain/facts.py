@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from domain import ids
 from domain.errors import InputRefusedError
@@ -186,6 +186,38 @@ class FoundFact(BaseModel):
     score: float
     dense: float | None = None  # cosine similarity
     lexical: float | None = None
+
+
+class AddedFact(BaseModel):
+    """A fact as somebody adds it by a door."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    tenant: str = Field("", max_length=200)
+    owner: str = Field("", max_length=200)
+    agent: str = Field("", max_length=200)
+    scope: FactScope = "owner"
+    text: str = Field(max_length=10 * MAX_FACT_CHARS)
+    confidence: float = Field(1.0, ge=0, le=1)
+    replaces: list[str] = Field(default_factory=list, max_length=MAX_REPLACED)
+
+    @property
+    def fact(self) -> NewFact:
+        """Raises: InputRefusedError if it is for an agent and names none."""
+        if self.scope == "agent" and not self.agent:
+            raise InputRefusedError("agent: a fact of scope 'agent' names the agent that it is for")
+        holder = Holder(tenant=self.tenant, owner=self.owner, agent=self.agent)
+        fields = {"text": self.text, "confidence": self.confidence, "replaces": self.replaces, "scope": self.scope}
+        return NewFact.model_validate({"holder": holder} | fields)
+
+
+def read_fact(body: dict[str, object]) -> NewFact:
+    """Raises: InputRefusedError naming the field."""
+    try:
+        return AddedFact.model_validate(body).fact
+    except ValidationError as error:
+        problems = (f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors(include_url=False))
+        raise InputRefusedError("; ".join(problems)) from None
 
 
 def normalised(text: str) -> str:

@@ -12,10 +12,12 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
+from activities.facts_ports import FactMemory
 from activities.ports import Blobs, Store
 from client.threads import Threads
 from domain.errors import InputRefusedError
 from gateway.calls import calls_of
+from gateway.facts import facts_of
 from gateway.threads import threads_of
 
 LOOPBACK = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -26,6 +28,12 @@ ROUTES = (
     "/api/threads/{thread}/messages/{message_id}/result",
     "/api/calls",
     "POST /api/threads/{thread}/calls/{call_id}",
+    "/api/facts",
+    "POST /api/facts",
+    "DELETE /api/facts/{fact}",
+    "/api/facts/{fact}/history",
+    "/api/notes",
+    "POST /api/notes",
     "/mcp",
 )
 Health = Callable[[], Awaitable[dict[str, Any]]]
@@ -38,6 +46,8 @@ def make_app(
     version: str,
     blobs: Blobs | None = None,
     doors: Sequence[BaseRoute] = (),
+    *,
+    facts: FactMemory | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
 
@@ -58,6 +68,8 @@ def make_app(
 
     app.include_router(threads_of(store, blobs))
     app.include_router(calls_of(store, threads))
+    if facts is not None:
+        app.include_router(facts_of(facts))
     return app
 
 

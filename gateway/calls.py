@@ -58,7 +58,7 @@ def calls_of(store: Store, threads: Threads) -> APIRouter:
         call_id: Annotated[str, Path(max_length=MAX_NAME)],
     ) -> ResolveReceipt:
         """Decide about a call that waits; see docs/approvals.md for the body."""
-        wanted = read_resolution(await _body(request) | {"call_id": call_id})
+        wanted = read_resolution(await read_body(request) | {"call_id": call_id})
         try:
             return await threads.resolve(thread, wanted)
         except tuple(STATUS) as error:
@@ -67,7 +67,7 @@ def calls_of(store: Store, threads: Threads) -> APIRouter:
     return routes
 
 
-async def _body(request: Request) -> dict[str, Any]:
+async def read_body(request: Request, example: str = '{"decision": "deny", "reason": "too much"}') -> dict[str, Any]:
     """A JSON object. Raises: HTTPException; InputRefusedError."""
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind != "application/json":  # what a page of another site may post unasked is not JSON
@@ -84,5 +84,5 @@ async def _body(request: Request) -> dict[str, Any]:
     except ValueError as error:
         raise InputRefusedError(f"the body is no JSON: {error}") from None
     if not isinstance(value, dict):
-        raise InputRefusedError('the body is a JSON object such as {"decision": "deny", "reason": "too much"}')
+        raise InputRefusedError(f"the body is a JSON object such as {example}")
     return value

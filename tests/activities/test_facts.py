@@ -141,7 +141,7 @@ async def test_a_writer_cut_off_between_its_two_writes_is_made_up_for_by_the_rep
     async def killed(*_: Any) -> None:
         raise KeyboardInterrupt
 
-    cut._close = killed  # type: ignore[method-assign]
+    cut._close = killed  # type: ignore[method-assign,assignment]
     new = NewFact(holder=memory.holder, text="User lives in Munich", replaces=[old], message="m", said_at=20.0)
     with pytest.raises(KeyboardInterrupt):
         await cut.remember(new)

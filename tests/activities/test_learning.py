@@ -12,12 +12,13 @@ import pytest
 from activities.facts import Facts
 from activities.learning import MAX_TRIES, LearnFacts
 from adapters import qdrant_points as points
+from adapters.lexicon import WordLexicon
 from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_facts import QdrantLessons
 from domain import ids
 from domain.agent import Agent
 from domain.errors import FormatRefusedError, ModelUnavailableError
-from domain.facts import Learned, NewFact
+from domain.facts import FactFilter, Learned, NewFact
 from domain.memory import Memory as Kept
 from domain.messages import Message
 from tests.activities import test_facts
@@ -96,9 +97,7 @@ async def test_a_turn_is_learned_from_once_and_a_fact_names_its_source(desk: Des
     await desk.learn()
     assert await desk.memory.texts() == ["User has a dog named Rex", "User lives in Berlin"]
     assert (await desk.row(prompt)).learn == "done"
-    found_fact = (await desk.memory.facts.search("Berlin", test_facts.FactFilter(tenant=desk.memory.holder.tenant), 1))[
-        0
-    ]
+    found_fact = (await desk.memory.facts.search("Berlin", FactFilter(tenant=desk.memory.holder.tenant), 1))[0]
     fact = found_fact.fact
     assert (fact.message, fact.thread, fact.turn, fact.confidence) == (prompt.id, desk.thread, 1, 0.9)
     assert (fact.origin, fact.valid_from) == ("extracted", prompt.created_at)
@@ -142,7 +141,7 @@ class Dying(Facts):
 async def test_a_chore_killed_in_its_middle_stores_the_same_facts_when_it_goes_on(desk: Desk) -> None:
     """Also if the model would say it otherwise now: it is not asked again."""
     await desk.said("I live in Berlin and have a dog, Rex", "Nice!")
-    dying = Dying(desk.memory.facts._facts, desk.memory.facts._notes, test_facts.embedder(), test_facts.WordLexicon())
+    dying = Dying(desk.memory.facts._facts, desk.memory.facts._notes, test_facts.embedder(), WordLexicon())
     with pytest.raises(KeyboardInterrupt):
         await desk.learn(found("User lives in Berlin", "User has a dog named Rex"), facts=dying)
     assert await desk.memory.texts() == ["User lives in Berlin"]
