@@ -207,7 +207,8 @@ class Facts:
 def _known(new: NewFact, near: Sequence[tuple[Fact, float]], replaced: set[str], now: float) -> tuple[Fact | None, str]:
     """The fact that says the same already, if it stands in the way of the new one, and what the new one's id hangs on."""
     source = new.message
-    same = [fact for fact, score in near if fact.id not in replaced and adds_nothing(new.text, fact.text, score)]
+    least = new.same_from
+    same = [fact for fact, score in near if fact.id not in replaced and adds_nothing(new.text, fact.text, score, least)]
     for fact in same:
         mine = bool(new.message) and fact.message == new.message  # a repetition
         if fact.status == "current" or mine or not may_return(fact, new, now):

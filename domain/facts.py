@@ -19,7 +19,9 @@ from domain.memory import FactScope, Holder
 
 MAX_FACT_CHARS = 2_000
 MAX_REPLACED = 20
-SAME_MEANING = 0.8  # cosine similarity from which two texts may say the same
+SAME_MEANING = 0.76  # cosine similarity from which two texts may say the same
+NAMED_MEANING = 0.6  # likewise, if both have the very same names and numbers
+ECHOED_MEANING = 0.5  # likewise, of what a model found where the user did not say it
 SUPPORTED = 0.5  # of a fact's words that the user has to have said, for it to be the user's
 FactStatus = Literal["current", "superseded", "forgotten"]
 FactOrigin = Literal["tool", "extracted", "api"]
@@ -154,6 +156,12 @@ class NewFact(BaseModel):
     said_at: float | None = None
     said: str = ""
 
+    @property
+    def same_from(self) -> float:
+        """The similarity from which it says what a known fact says."""
+        echo = self.origin == "extracted" and not supported(self.text, self.said)
+        return ECHOED_MEANING if echo else SAME_MEANING
+
 
 class Learned(BaseModel):
     """What became of a new fact. `known` if it was there before, or may not come back; then `fact` is the old one."""
@@ -246,11 +254,13 @@ def words(text: str) -> set[str]:
     return {_stem(word) for word in found if word not in _FILLER}
 
 
-def adds_nothing(new: str, old: str, cosine: float) -> bool:
+def adds_nothing(new: str, old: str, cosine: float, least: float = SAME_MEANING) -> bool:
     """Whether a text says what another one says: it means nearly the same, and has no name, number or denial of its own."""
     if digest_of(new) == digest_of(old):
         return True
-    return cosine >= SAME_MEANING and _marks(new) <= words(old) and _denies(new) == _denies(old)
+    marks = _marks(new)
+    least = min(least, NAMED_MEANING) if marks and marks == _marks(old) else least
+    return cosine >= least and marks <= words(old) and _denies(new) == _denies(old)
 
 
 def supported(fact: str, said: str) -> bool:

@@ -66,6 +66,11 @@ def facts_of(facts: FactMemory) -> APIRouter:
         _there(found[0] if found else None, fact)
         return Page[Fact](items=found)
 
+    _add_notes(routes, facts)
+    return routes
+
+
+def _add_notes(routes: APIRouter, facts: FactMemory) -> None:
     @routes.get("/api/notes")
     async def get_notes(owner: Name = "", agent: Name = "", tenant: Name = "") -> Notes:
         """The working memory of an owner and agent."""
@@ -85,8 +90,6 @@ def facts_of(facts: FactMemory) -> APIRouter:
             return await facts.change_notes(holder, change, f"api {uuid4()}")
         except UnavailableError as error:
             raise HTTPException(503, str(error)) from error
-
-    return routes
 
 
 def _there(found: Fact | None, fact: str) -> Fact:

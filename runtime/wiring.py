@@ -30,6 +30,7 @@ from activities.delivery import DeliveryActivities
 from activities.model import ModelActivities
 from activities.operating import OperatingActivities
 from activities.ports import Blobs, Catalog, ChatModel, Embedder, EventLog, Lexicon, Store, ToolServers, Webhooks
+from activities.remembering import Remembering
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
@@ -84,6 +85,7 @@ class Ports:
     webhooks: Webhooks = field(default_factory=SignedWebhooks)  # without a key: they are refused
     blobs: Blobs | None = None  # without: long results are cut
     servers: ToolServers = field(default_factory=NoServers)
+    remembering: Remembering | None = None  # without: the tools of the memory say that there is none
 
 
 def make_worker(
@@ -133,7 +135,15 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
     )
     agents = Threads(client, task_queue, ports.catalog.default)
     delegations = Delegations(ports.store, ports.events, ports.catalog, agents, max_activities=most)
-    tools = ToolActivities(ports.store, ports.events, ports.catalog, delegations, ports.blobs, servers=ports.servers)
+    tools = ToolActivities(
+        ports.store,
+        ports.events,
+        ports.catalog,
+        delegations,
+        ports.blobs,
+        servers=ports.servers,
+        remembering=ports.remembering,
+    )
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
