@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt bench-long crash-loop chaos record-histories clean
+.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt bench-long bench-junk crash-loop chaos record-histories clean
 
 PYTHON := .venv/bin/python
 # Bootstrap never reads standard input: in `printf 'Hello\n' | make run` it belongs to the program.
@@ -71,6 +71,9 @@ bench-interrupt: ## How soon a turn stops, and goes on when its worker was kille
 
 bench-long: ## A life of 10,000 turns: rolls, history, memory; N= turns
 	@$(INSTALL) run dev && $(FIGURES) -m bench.long $(ARGS)
+
+bench-junk: ## 30 days of chats with facts: doubles, recalled text stored again, contradictions; SEED=
+	@$(INSTALL) run dev && $(FIGURES) -m bench.junk_audit $(ARGS)
 
 crash-loop: ## Kill it at random moments and count the answers; N= kills, SECONDS= at most
 	@$(INSTALL) run local dev && $(FIGURES) -m bench.crash_loop $(ARGS)

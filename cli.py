@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from client.commands import context, doctor, forget, knowledge, mcp, memory, repair, replay, threads
+from client.commands import context, doctor, facts, forget, knowledge, mcp, memory, repair, replay, threads
 from client.commands.console import Console
 from client.threads import Threads
 from runtime import settings, temporal
@@ -61,6 +61,7 @@ app.add_typer(forget.app, name="forget")
 app.add_typer(doctor.app, name="doctor")
 app.add_typer(knowledge.app, name="knowledge")
 app.add_typer(memory.app, name="memory")
+app.add_typer(facts.app, name="facts")
 app.add_typer(threads.app, name="threads")
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from activities.lease import Lease
 from activities.memory import Memory
 from activities.past import PastReader
 from activities.ports import Catalog, KnowledgeSearch, Store, Summaries, TokenCounter
+from activities.remembering import Remembering
 from activities.rows import asker_of, prompt_row
 from activities.step import Step
 from domain import ids
@@ -38,6 +39,7 @@ class ContextLooks:
         memory: Memory | None = None,
         summaries: Summaries | None = None,
         knowledge: KnowledgeSearch | None = None,
+        remembering: Remembering | None = None,
         *,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -47,6 +49,7 @@ class ContextLooks:
         self._tokens = tokens or Estimates()
         self._memory = memory
         self._summaries = summaries
+        self._remembering = remembering
         self._consulting = Consulting(knowledge)
         self._clock = clock
         self._forms = Forms()
@@ -74,7 +77,8 @@ class ContextLooks:
         self._consulting.equip(step)
         step.see([row], now, now)
         await self._consulting.look_up(step)
-        past = await PastReader(Backlog(self._store, self._clock), self._memory, self._summaries).of(step)
+        kept = (self._memory, self._summaries, self._remembering)
+        past = await PastReader(Backlog(self._store, self._clock), *kept).of(step)
         asked = await model_request(step, past, self._budget, self._forms, self._tokens)
         assert step.context is not None
         return ContextView(

@@ -32,6 +32,7 @@ from activities.ports import (
     TokenCounter,
     ToolServers,
 )
+from activities.remembering import Remembering
 from activities.routing import Routes
 from activities.rows import SKIPPED, answer_row, asker_of, held, joined_changes, living, prompt_row
 from activities.servers import NoServers, ServedTools
@@ -68,6 +69,7 @@ class ModelActivities:
         servers: ToolServers | None = None,
         memory: Memory | None = None,
         knowledge: KnowledgeSearch | None = None,
+        remembering: Remembering | None = None,
         queues: bool = True,
         clock: Callable[[], float] = time.time,
     ) -> None:
@@ -75,7 +77,7 @@ class ModelActivities:
         self._events = events
         self._answering = Answering(AnswerStream(store, events, model, clock), budget_tokens, tokens)
         self._backlog = Backlog(store, clock)
-        self._past = PastReader(self._backlog, memory, summaries)
+        self._past = PastReader(self._backlog, memory, summaries, remembering)
         self._gates = Gatekeeper(store, events, clock)
         self._routes = Routes(store, events, catalog)
         self._catalog = catalog
@@ -272,7 +274,9 @@ class ModelActivities:
         request, now = step.request, self._clock()
         step.lease.check()
         self._backlog.forget(step)
-        ended = {"status": "answered", "answer": result.message_id, "updated_at": now}
+        ended: dict[str, Any] = {"status": "answered", "answer": result.message_id, "updated_at": now}
+        if step.agent.memory is not None and step.agent.memory.extract:
+            ended |= {"learn": "due", "learn_at": now, "learn_tries": 0, "lesson": None}
         row = held(await self._store.amend(step.prompt_row_id, step.attempt, ended), step.attempt)
         asked = preview(row.text, 80)
         await self._store.end_turn(

@@ -8,6 +8,7 @@ from typing import Any
 from activities.backlog import Backlog
 from activities.memory import Memory
 from activities.ports import MessageIndex, Summaries
+from activities.remembering import Remembering
 from activities.step import Step
 from domain import ids
 from domain.context import RECENT, Past, Section, Summary
@@ -22,21 +23,35 @@ SHORT_CHARS = 10_000  # of a thread that fits into any context whole, so that th
 class PastReader:
     """Over what reads each part of it. Without memory nothing is recalled, without summaries nothing is summed up."""
 
-    def __init__(self, backlog: Backlog, memory: Memory | None = None, summaries: Summaries | None = None) -> None:
+    def __init__(
+        self,
+        backlog: Backlog,
+        memory: Memory | None = None,
+        summaries: Summaries | None = None,
+        remembering: Remembering | None = None,
+    ) -> None:
         self._backlog = backlog
         self._memory = memory
         self._summaries = summaries
+        self._remembering = remembering
 
     async def of(self, step: Step) -> Past:
         """What a step may show, of which the budget decides how much it does."""
         history, summary = await self._backlog.before(step), await self._summary(step)
-        memory = [Section(name, text) for name, text in step.known]
+        memory = [Section(name, text) for name, text in [*await self._remembered(step), *step.known]]
         query = _query(step, history)
         if query is None or self._memory is None:
             return Past(history, memory, summary)
         recalled = await self._memory.recaller.recall(query)
         found = await _around(self._memory.index, recalled, query)
         return Past(history, memory, summary, found, recalled.note, recalled.model)
+
+    async def _remembered(self, step: Step) -> list[tuple[str, str]]:
+        """What the agent always sees: its document, and the facts nearest to the prompt."""
+        if self._remembering is None or step.agent.memory is None:
+            return []
+        asked = step.prompt.text if step.prompt is not None else ""
+        return await self._remembering.parts(step.record, step.agent, asked)
 
     async def _summary(self, step: Step) -> Summary | None:
         """Read only of threads that have one, as their record says."""

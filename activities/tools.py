@@ -24,6 +24,7 @@ from activities.failures import translated
 from activities.handing import Handoffs
 from activities.lease import Lease, interrupted
 from activities.ports import Blobs, Catalog, EventLog, KnowledgeSearch, Store, ToolServers
+from activities.remembering import NO_MEMORY, Remembering
 from activities.results import READ_RESULT, READER, Outcome, Results
 from activities.rows import asker_of, held, living, said_row_id, tool_row, tool_row_id
 from activities.servers import NoServers, ServedTools
@@ -53,6 +54,7 @@ class ToolActivities:
         *,
         servers: ToolServers | None = None,
         knowledge: KnowledgeSearch | None = None,
+        remembering: Remembering | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._store = store
@@ -61,6 +63,7 @@ class ToolActivities:
         self._results = Results(store, blobs)
         self._runner = Runner(store, events, self._results, clock)
         self._delegations = delegations
+        self._remembering = remembering
         self._handoffs = Handoffs(store, events, catalog)
         self._served = ServedTools(store, events, servers or NoServers())
         self._consulting = Consulting(knowledge)
@@ -159,12 +162,14 @@ class ToolActivities:
         return self._refused(call, tool) or await self._run_it(call, agent, tool), tool.max_result_chars
 
     async def _run_it(self, call: Call, agent: Agent, tool: Tool) -> Outcome:
-        if tool.handoff is None and tool.delegate is None:
+        if tool.handoff is None and tool.delegate is None and not tool.memory:
             return await self._runner.run(call, agent, tool)
         try:
             values = tool.parse(call.arguments)
         except ValueError as error:
             return failed(f"Invalid arguments: {error}")
+        if tool.memory:
+            return await self._remembering.outcome(call, agent, values) if self._remembering else failed(NO_MEMORY)
         if tool.handoff is not None:
             return await self._handoffs.outcome(call.request, call.record, tool, values["reason"])
         return await self._delegations.answer(call.request, call.row, call.attempt, tool, values["prompt"])

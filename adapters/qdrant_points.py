@@ -33,7 +33,7 @@ OF_RANKING = ("id", "thread", "place", "author", "agent", "role", "created_at")
 Fields = Literal["all", "none", "listed", "context", "ranking"]
 KEPT_AS_TEXT = (
     *("raw", "mcp", "context", "result", "metadata", "parts", "options", "reply_to", "delivery"),
-    *("decision", "blob", "object", "repair", "sources", "child", "parent"),
+    *("decision", "blob", "object", "repair", "sources", "child", "parent", "lesson"),
 )
 NOT_DELETED = {"status": [DELETED]}  # a deleted thread leaves a tombstone
 TIMES = ("created_at", "updated_at")
@@ -58,6 +58,8 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "index": "keyword",
         "blob": "words",
         "place": "integer",
+        "learn": "keyword",
+        "learn_at": "float",
     },
     FACTS: {
         "tenant": "keyword",
@@ -68,6 +70,9 @@ INDEXES: dict[str, dict[str, IndexKind]] = {
         "digest": "keyword",
         "message": "keyword",
         "thread": "keyword",
+        "space": "keyword",
+        "supersedes": "keyword",
+        "embedded": "keyword",
         "created_at": "float",
         "updated_at": "float",
     },

@@ -10,6 +10,7 @@ from dataclasses import replace
 from domain.agent import Agent, AgentFactory
 from domain.errors import HookError, SetupError, UnknownAgentError
 from domain.handoffs import with_handoffs
+from domain.memory_tools import with_memory
 from domain.messages import mend_text, preview
 from domain.tooling import Asker
 
@@ -30,7 +31,7 @@ class Registry:
             raise SetupError(f"EVERTHREAD_AGENT is {default!r}, but the agents are: {', '.join(self.names())}")
         try:
             for agent in self.ready_made():
-                self._agents[agent.name] = with_handoffs(agent, self._agents)
+                self._agents[agent.name] = with_memory(with_handoffs(agent, self._agents))
         except ValueError as error:
             raise SetupError(f"{error}: correct it in catalog/agents/") from None
         self._default = default
@@ -47,7 +48,7 @@ class Registry:
             return found
         made = await _built(found, asker or Asker())
         try:
-            return with_handoffs(made, self._agents)
+            return with_memory(with_handoffs(made, self._agents))
         except ValueError as error:
             raise _error(found, f"returned what cannot be used: {error}") from None
 

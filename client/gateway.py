@@ -11,7 +11,9 @@ from pydantic import BaseModel, ValidationError
 from domain import ids
 from domain.context_record import ContextView
 from domain.errors import InputRefusedError, UnavailableError
+from domain.facts import Fact, FactFilter, FoundFact, Learned
 from domain.listing import ALL_THREADS, CallFilter, ThreadFilter
+from domain.memory import Notes
 from domain.messages import Message, Page, ThreadRecord
 from domain.recall import IndexStatus, Recalled
 
@@ -53,6 +55,35 @@ class Gateway:
         """Some of the calls that wait for somebody, the oldest first, at most 200. Raises: as `messages`."""
         wanted = {"cursor": cursor, "limit": min(limit, MOST)} | where.model_dump()
         return await self._get(Page[Message], "/api/calls", wanted)
+
+    async def facts(self, where: FactFilter, *, cursor: str | None = None, limit: int = MOST) -> Page[Fact]:
+        """Some facts, the newest first, at most 200. Raises: as `messages`."""
+        wanted = {"cursor": cursor, "limit": min(limit, MOST)} | _asked(where)
+        return await self._get(Page[Fact], "/api/facts", wanted)
+
+    async def search_facts(self, text: str, where: FactFilter, *, limit: int = 10) -> Page[FoundFact]:
+        """The nearest, best first. Raises: as `messages`."""
+        return await self._get(Page[FoundFact], "/api/facts", {"q": text, "limit": min(limit, MOST)} | _asked(where))
+
+    async def add_fact(self, fields: dict[str, Any]) -> Learned:
+        """See domain.facts.AddedFact. Raises: as `messages`."""
+        return await self.ask(Learned, "POST", "/api/facts", {}, fields)
+
+    async def forget_fact(self, fact: str) -> Fact:
+        """Raises: as `messages`."""
+        return await self.ask(Fact, "DELETE", f"/api/facts/{quote(fact, safe='')}", {})
+
+    async def fact_history(self, fact: str) -> Page[Fact]:
+        """Raises: as `messages`."""
+        return await self._get(Page[Fact], f"/api/facts/{quote(fact, safe='')}/history", {})
+
+    async def notes(self, whose: dict[str, str]) -> Notes:
+        """The working memory of a tenant, owner and agent. Raises: as `messages`."""
+        return await self._get(Notes, "/api/notes", whose)
+
+    async def write_notes(self, fields: dict[str, Any]) -> Notes:
+        """Whose it is, and a domain.memory.NotesChange. Raises: as `messages`."""
+        return await self.ask(Notes, "POST", "/api/notes", {}, fields)
 
     async def context(self, message_id: str) -> ContextView:
         """What the model was shown for an answer. Raises: as `messages`."""
@@ -107,3 +138,7 @@ class Gateway:
                 f"what runs at {self.url} does not answer as our gateway does: {response.status_code}; "
                 "see EVERTHREAD_HOST and EVERTHREAD_PORT"
             ) from error
+
+
+def _asked(where: FactFilter) -> dict[str, Any]:
+    return where.model_dump(include={"tenant", "owner", "agent", "scope", "status"})

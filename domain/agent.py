@@ -14,6 +14,7 @@ from domain.errors import InputRefusedError
 from domain.hooks import ContextHandler, PrepareStep, Respond
 from domain.knowledge import KnowledgeSource
 from domain.mcp import McpServer
+from domain.memory import Memory
 from domain.output import Output, is_plain, output_of
 from domain.prompts import Mode, PromptOptions
 from domain.recall import Recall
@@ -72,6 +73,7 @@ class Tool:
     outside: bool = False
     delegate: Delegate | None = None
     handoff: str | None = None
+    memory: bool = False  # it is one of domain.memory_tools
 
     def __post_init__(self) -> None:
         if not NAME.fullmatch(self.name):
@@ -153,6 +155,7 @@ class Agent:
     respond: Respond | None = None
     mcp: tuple[McpServer, ...] = ()  # servers whose tools it has, beside its own
     knowledge: tuple[KnowledgeSource, ...] = ()  # documents that it looks things up in
+    memory: Memory | None = None  # what it keeps beyond its threads
 
     def __post_init__(self) -> None:
         if not AGENT_NAME.fullmatch(self.name):

@@ -108,6 +108,10 @@ class Message(BaseModel):
     delivery: dict[str, Any] | None = None  # what became of that: {status, attempts, error, at, reopened_by?}
     child: Child | None = None  # of a tool's result: the thread on which another agent was asked
     handoff: str | None = None  # of a tool's result: the agent that has the thread from then on
+    learn: str | None = None  # of a prompt whose turn has facts to be learned: due, ready, done or failed
+    learn_at: float | None = None  # when that is due, seconds since 1970
+    learn_tries: int = 0
+    lesson: dict[str, Any] | None = None  # what was learned of it, see activities.learning
     metadata: dict[str, Any] = Field(default_factory=dict)
     erased: bool = False  # of a prompt: rows of its turn were erased, so that it cannot be gone on with
     mcp: dict[str, Any] | None = None  # of an answer: what MCP servers offered it, see domain.mcp.Listing

@@ -12,6 +12,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.routing import BaseRoute
 
+from activities.facts_ports import FactMemory
 from activities.ports import Blobs, ContextLook, MessageIndex, Recalls, Store
 from client.erasing import Erasures
 from client.threads import Threads
@@ -20,6 +21,7 @@ from gateway import knowledge
 from gateway.calls import calls_of
 from gateway.contexts import contexts_of
 from gateway.erasures import erasures_of
+from gateway.facts import facts_of
 from gateway.memory import memory_of
 from gateway.threads import threads_of
 
@@ -40,6 +42,12 @@ ROUTES = (
     "POST /api/erasures",
     "/api/erasures/{erasure}",
     "/api/owners",
+    "/api/facts",
+    "POST /api/facts",
+    "DELETE /api/facts/{fact}",
+    "/api/facts/{fact}/history",
+    "/api/notes",
+    "POST /api/notes",
     "/mcp",
 )
 Health = Callable[[], Awaitable[dict[str, Any]]]
@@ -56,6 +64,8 @@ def make_app(
     recalls: Recalls | None = None,
     index: MessageIndex | None = None,
     library: knowledge.Library | None = None,
+    *,
+    facts: FactMemory | None = None,
 ) -> FastAPI:
     """The application over a store; `health` tells what runs, with a field `status` that is `ok` if all does.
 
@@ -81,6 +91,8 @@ def make_app(
     if library is not None:
         app.include_router(knowledge.knowledge_of(library))
     app.include_router(memory_of(recalls, index))
+    if facts is not None:
+        app.include_router(facts_of(facts))
     return app
 
 

@@ -20,6 +20,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
+from activities.remembering import Remembering
 from adapters.streams_memory import MemoryEvents
 from catalog.live import LiveCatalog
 from client.reading import ThreadReader
@@ -110,7 +111,9 @@ async def _run(options: Options, settings: Settings) -> None:
             *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
             knowledge,
         )
-        ports = replace(ports, summaries=wiring.summaries_of(store))
+        facts = wiring.facts_of(store, memory)
+        remembering = Remembering(facts, memory.recaller)
+        ports = replace(ports, summaries=wiring.summaries_of(store), remembering=remembering)
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
         await wiring.keep_memory(client, settings.task_queue)
@@ -122,6 +125,7 @@ async def _run(options: Options, settings: Settings) -> None:
             *(store, threads, _health(client, worker, registry), VERSION, blobs),
             doors=[door.route],
             contexts=wiring.make_looks(ports),
+            facts=facts,
             recalls=memory.recaller,
             index=memory.index,
             library=library,

@@ -30,7 +30,10 @@ from activities.compaction import Compaction
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.erasing import ErasingActivities
+from activities.fact_vectors import EmbedFacts, NoEmbedder
+from activities.facts import Facts
 from activities.keeping import Chore, KeepingActivities
+from activities.learning import LearnFacts
 from activities.library import Knowledge
 from activities.looking import ContextLooks
 from activities.memory import Memory
@@ -50,6 +53,7 @@ from activities.ports import (
     ToolServers,
     Webhooks,
 )
+from activities.remembering import Remembering
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
@@ -65,9 +69,10 @@ from adapters.openai_chat import OpenAIChat, Timeouts
 from adapters.openai_errors import SettingNames
 from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_erasing import QdrantGraves
+from adapters.qdrant_facts import QdrantFacts, QdrantLessons, QdrantNotes
 from adapters.qdrant_index import QdrantIndex
 from adapters.qdrant_knowledge import QdrantKnowledge
-from adapters.qdrant_points import CHUNKS, MESSAGES, RECORDS
+from adapters.qdrant_points import CHUNKS, FACTS, MESSAGES, RECORDS
 from adapters.qdrant_store import QdrantStore
 from adapters.qdrant_summaries import QdrantSummaries
 from adapters.streams_memory import MemoryEvents
@@ -121,6 +126,7 @@ class Ports:
     knowledge: Knowledge | None = None  # without: agents look nothing up
     summaries: Summaries | None = None  # without: older turns that do not fit are just not shown
     graves: Graves | None = None  # of the store, unless others search it too
+    remembering: Remembering | None = None  # without: the tools of the memory say that there is none
 
 
 def make_worker(
@@ -170,6 +176,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         summaries=ports.summaries,
         servers=ports.servers,
         knowledge=ports.knowledge.search if ports.knowledge else None,
+        remembering=ports.remembering,
         queues=queues,
     )
     agents = Threads(client, task_queue, ports.catalog.default)
@@ -182,6 +189,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.blobs,
         servers=ports.servers,
         knowledge=ports.knowledge.search if ports.knowledge else None,
+        remembering=ports.remembering,
     )
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
@@ -216,7 +224,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
 def make_looks(ports: Ports) -> ContextLooks:
     """Contexts to be looked at, as the worker's model calls have them."""
     knowledge = ports.knowledge.search if ports.knowledge else None
-    kept = (ports.memory, ports.summaries, knowledge)
+    kept = (ports.memory, ports.summaries, knowledge, ports.remembering)
     return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, *kept)
 
 
@@ -342,9 +350,26 @@ def summaries_of(store: QdrantStore) -> Summaries:
 def make_chores(ports: Ports) -> list[Chore]:
     """What is to be done about memory in the background."""
     chores = [*(ports.memory.chores if ports.memory else []), *(ports.knowledge.chores if ports.knowledge else [])]
+    if ports.memory is not None and isinstance(ports.store, QdrantStore):
+        chores += _fact_chores(ports.store, ports)
     if ports.summaries is not None:
         budget, tokens = ports.context_tokens, ports.tokens
         chores.append(Compaction(ports.summaries, ports.model, ports.catalog, budget_tokens=budget, tokens=tokens))
+    return chores
+
+
+def facts_of(store: QdrantStore, memory: Memory) -> Facts:
+    """Facts and working memory, found by the same words and the same embedding model as messages."""
+    kept = QdrantFacts(store.collection(FACTS)), QdrantNotes(store.collection(RECORDS))
+    return Facts(*kept, memory.embedder or NoEmbedder(), memory.lexicon)
+
+
+def _fact_chores(store: QdrantStore, ports: Ports) -> list[Chore]:
+    assert ports.memory is not None
+    facts, lessons = facts_of(store, ports.memory), QdrantLessons(store.collection(MESSAGES))
+    chores: list[Chore] = [LearnFacts(ports.store, lessons, facts, ports.model, ports.catalog)]
+    if ports.memory.embedder is not None:
+        chores.append(EmbedFacts(facts, QdrantFacts(store.collection(FACTS)), ports.memory.embedder))
     return chores
 
 
@@ -402,7 +427,8 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
             *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
             knowledge,
         )
-        ports = replace(ports, summaries=summaries_of(store))
+        remembering = Remembering(facts_of(store, memory), memory.recaller)
+        ports = replace(ports, summaries=summaries_of(store), remembering=remembering)
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         await keep_memory(client, settings.task_queue)
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)

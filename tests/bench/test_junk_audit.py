@@ -1,0 +1,16 @@
+"""The audit of the memory of facts, in short."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from bench.junk_audit import audit
+
+
+async def test_days_of_chats_leave_no_recalled_text_no_doubles_and_contradictions_that_can_be_looked_up(
+    tmp_path: Path,
+) -> None:
+    counts = await audit(tmp_path / "store", days=4, turns=10)
+    assert counts.current > 20
+    assert (counts.recalled, counts.exact, counts.foreign) == (0, 0, 0)
+    assert counts.superseded == counts.auditable > 0
