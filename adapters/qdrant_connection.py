@@ -17,9 +17,10 @@ from adapters import qdrant_points as points
 from adapters.qdrant_layout import STRONG, Layout, index_of
 from domain.errors import SetupError, StoreError, UnavailableError
 
-# An older one does not know how to add the vectors of a model to a collection that has rows. (One before 1.17 does not
-# know `update_mode` either, ignores it, and would overwrite rows.)
-OLDEST = (1, 18)
+# An older one takes how rare a word is from all points, whoever they belong to, whatever it is told. (One before 1.18 knows
+# no way to add the vectors of a model to a collection that has rows, and one before 1.17 would overwrite rows: it ignores
+# `update_mode`.)
+OLDEST = (1, 19)
 SETUP_S = 60.0  # an index over the rows of a year takes a while
 _LATER = (408, 429)  # besides the 500s
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")

@@ -7,11 +7,12 @@ then. Each write is waited for and goes through the shard's leader (`ordering=st
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Self, TypeVar, cast
+from typing import Any, Self, TypeVar
 
 from qdrant_client import models
 
 from adapters import qdrant_points as points
+from adapters import qdrant_rest as rest
 from adapters.qdrant_connection import SETUP_S, Server
 from adapters.qdrant_layout import STRONG, Layout, dense
 from adapters.qdrant_points import Fields, Where
@@ -25,13 +26,6 @@ BATCH_NUMBERS = 500_000  # likewise, of its vectors: some 10 MB of JSON, and a s
 _DELETED_MEANWHILE = 10  # points of one batch, one after the other: more is no coincidence
 _NO_VECTOR = "Not existing vector name"
 _NO_POINT = "No point with id"
-_FIELDS: dict[Fields, Any] = {
-    "all": True,
-    "listed": models.PayloadSelectorExclude(exclude=list(points.NOT_LISTED)),
-    "none": False,
-    "context": models.PayloadSelectorInclude(include=list(points.OF_CONTEXT)),
-    "ranking": models.PayloadSelectorInclude(include=list(points.OF_RANKING)),
-}
 Given = TypeVar("Given")
 
 
@@ -93,7 +87,7 @@ class _Collection:
         named = vectors or {}
         for batch in _batches(payloads, named):
             new = [
-                models.PointStruct(id=point_id, vector=_vectors(named.get(point_id, {})), payload=payload)
+                models.PointStruct(id=point_id, vector=rest.vectors_of(named.get(point_id, {})), payload=payload)
                 for point_id, payload in batch
             ]
             async with self._server.answering():
@@ -103,13 +97,13 @@ class _Collection:
 
     async def get(self, point_ids: Sequence[str], fields: Fields = "listed") -> list[dict[str, Any]]:
         async with self._server.answering():
-            records = await self._client.retrieve(self._name, list(point_ids), with_payload=_FIELDS[fields])
+            records = await self._client.retrieve(self._name, list(point_ids), with_payload=rest.FIELDS[fields])
         found = {str(record.id): record.payload for record in records}
         return [found[point_id] or {} for point_id in point_ids if point_id in found]
 
     async def change(self, where: Where, payload: dict[str, Any]) -> None:
         async with self._server.answering():
-            await self._client.set_payload(self._name, payload, _filter(where), wait=True, ordering=STRONG)
+            await self._client.set_payload(self._name, payload, rest.filter_of(where), wait=True, ordering=STRONG)
 
     async def scroll(
         self,
@@ -125,7 +119,7 @@ class _Collection:
         order = models.OrderBy(key=key, direction=direction, start_from=start)
         async with self._server.answering():
             records, _ = await self._client.scroll(
-                self._name, _filter(where), limit, order_by=order, with_payload=_FIELDS[fields]
+                self._name, rest.filter_of(where), limit, order_by=order, with_payload=rest.FIELDS[fields]
             )
         return [(str(record.id), record.payload or {}) for record in records]
 
@@ -133,7 +127,7 @@ class _Collection:
         wanted = limit + (after is not None)  # an offset is the first point of the page, if it is still there
         async with self._server.answering():
             records, _ = await self._client.scroll(
-                self._name, _filter(where), wanted, offset=after, with_payload=_FIELDS[fields]
+                self._name, rest.filter_of(where), wanted, offset=after, with_payload=rest.FIELDS[fields]
             )
         return [(str(record.id), record.payload or {}) for record in records if str(record.id) != after][:limit]
 
@@ -142,15 +136,15 @@ class _Collection:
     ) -> list[Scored]:
         try:
             async with self._server.answering():
-                held = _filter(where)
+                held = rest.filter_of(where)
                 found = await self._client.query_points(
                     self._name,
-                    _vector(query),
+                    rest.vector_of(query),
                     using=vector,
                     query_filter=held,
-                    search_params=_params(query, held),
+                    search_params=rest.search_params(query, held),
                     limit=limit,
-                    with_payload=_FIELDS[fields],
+                    with_payload=rest.FIELDS[fields],
                 )
         except StoreError as error:
             if _NO_VECTOR in str(error):
@@ -159,13 +153,13 @@ class _Collection:
         return [(str(point.id), point.score, point.payload or {}) for point in found.points]
 
     async def worth(self, vector: str, indices: Sequence[int], where: Where) -> dict[int, float]:
-        held = _filter(where)
+        held = rest.filter_of(where)
         asked = [
             models.QueryRequest(
-                query=_vector(Sparse([index], [1.0])),
+                query=rest.vector_of(Sparse([index], [1.0])),
                 using=vector,
                 filter=held,
-                params=_params(Sparse([], []), held),
+                params=rest.search_params(Sparse([], []), held),
                 limit=1,
                 with_vector=[vector],
             )
@@ -176,7 +170,7 @@ class _Collection:
         async with self._server.answering():
             answers = await self._client.query_batch_points(self._name, asked)
         found = ((index, answer.points[0]) for index, answer in zip(indices, answers, strict=True) if answer.points)
-        return {index: point.score / _weight(point.vector, vector, index) for index, point in found}
+        return {index: point.score / rest.weight(point.vector, vector, index) for index, point in found}
 
     async def place(self, vectors: Mapping[str, Vectors]) -> None:
         for batch in _batches(vectors, vectors):
@@ -186,7 +180,7 @@ class _Collection:
         """The server refuses all of them if one is of a point that was deleted since they were looked at."""
         for tries_left in reversed(range(_DELETED_MEANWHILE)):
             there = await self._there(vectors)
-            new = [models.PointVectors(id=point_id, vector=_vectors(vectors[point_id])) for point_id in there]
+            new = [models.PointVectors(id=point_id, vector=rest.vectors_of(vectors[point_id])) for point_id in there]
             try:
                 if new:
                     async with self._server.answering():
@@ -208,14 +202,14 @@ class _Collection:
             records = await self._client.retrieve(
                 self._name, list(point_ids), with_payload=False, with_vectors=[name for name in names if name in known]
             )
-        return {str(record.id): _named(record.vector) for record in records}
+        return {str(record.id): rest.plain_vectors(record.vector) for record in records}
 
     async def count(self, where: Where) -> int:
         async with self._server.answering():
-            return (await self._client.count(self._name, _filter(where), exact=True)).count
+            return (await self._client.count(self._name, rest.filter_of(where), exact=True)).count
 
     async def delete(self, where: Where) -> None:
-        selected = models.FilterSelector(filter=_filter(where))
+        selected = models.FilterSelector(filter=rest.filter_of(where))
         async with self._server.answering():
             await self._client.delete(self._name, selected, wait=True, ordering=STRONG)
 
@@ -270,50 +264,3 @@ def _batches(rows: Mapping[str, Given], vectors: Mapping[str, Vectors]) -> Itera
 
 def _length(vector: Vector) -> int:
     return 2 * len(vector.indices) if isinstance(vector, Sparse) else sum(map(len, vector))
-
-
-def _vectors(named: Vectors) -> dict[str, Any]:
-    return {name: _vector(vector) for name, vector in named.items()}
-
-
-def _vector(vector: Vector) -> Any:
-    if isinstance(vector, Sparse):
-        return models.SparseVector(indices=list(vector.indices), values=list(vector.values))
-    return [list(piece) for piece in vector]
-
-
-def _params(query: Vector, held: models.Filter) -> models.SearchParams | None:
-    """How rare a word is, is taken from the points for which the filter holds; a server before 1.20 takes all points."""
-    return models.SearchParams(idf=models.IdfCorpusParams(corpus=held)) if isinstance(query, Sparse) else None
-
-
-def _weight(vectors: Any, name: str, index: int) -> float:
-    sparse = vectors[name]
-    return float(sparse.values[sparse.indices.index(index)])
-
-
-def _named(vectors: Any) -> dict[str, Vector]:
-    return {name: _plain(vector) for name, vector in (vectors or {}).items()}
-
-
-def _plain(vector: Any) -> Vector:
-    return Sparse(vector.indices, vector.values) if isinstance(vector, models.SparseVector) else vector
-
-
-def _filter(where: Where) -> models.Filter:
-    must: list[Any] = [models.HasIdCondition(has_id=[where.point_id])] if where.point_id is not None else []
-    must += [models.HasIdCondition(has_id=list(where.point_ids))] if where.point_ids is not None else []
-    must += [_condition(key, match=models.MatchValue(value=value)) for key, value in where.equal.items()]
-    must += [_condition(key, match=models.MatchAny(any=cast(Any, list(values)))) for key, values in where.among.items()]
-    must += [_condition(key, match=models.MatchAny(any=list(values))) for key, values in where.among_all]
-    must += [_condition(key, match=models.MatchText(text=text)) for key, text in where.words.items()]
-    must += [_condition(key, range=models.Range(lt=value)) for key, value in where.below.items()]
-    must += [_condition(key, range=models.Range(lte=value)) for key, value in where.at_most.items()]
-    must += [_condition(key, range=models.Range(gte=value)) for key, value in where.at_least.items()]
-    must += [models.IsEmptyCondition(is_empty=models.PayloadField(key=key)) for key in where.missing]
-    excluded: list[Any] = [_condition(key, match=models.MatchAny(any=values)) for key, values in where.unequal.items()]
-    return models.Filter(must=must, must_not=excluded or None)
-
-
-def _condition(key: str, **holds: Any) -> models.FieldCondition:
-    return models.FieldCondition(key=key, **holds)

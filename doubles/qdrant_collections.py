@@ -13,7 +13,7 @@ import qdrant_edge as edge
 from qdrant_client import models
 
 from doubles import qdrant_vectors
-from doubles.qdrant_errors import QdrantError, bad_request, not_found, not_here
+from doubles.qdrant_errors import QdrantError, bad_request, invalid, not_found, not_here
 from doubles.qdrant_filters import edge_filter, point_id, selected, wanted_indexes
 
 _KINDS = {
@@ -166,17 +166,7 @@ class Collection:
         return int(self._shard.count(edge.CountRequest(exact=exact, filter=edge_filter(wanted.filter))))
 
     def query(self, wanted: models.QueryRequest) -> list[dict[str, Any]]:
-        if wanted.prefetch or wanted.query is None or wanted.using is None:
-            raise not_here("this query: only the nearest by one named vector")
-        request = edge.QueryRequest(
-            10 if wanted.limit is None else wanted.limit,
-            query=edge.Query.Nearest(qdrant_vectors.plain(wanted.query), using=wanted.using),
-            filter=edge_filter(wanted.filter),
-            with_payload=selected(False if wanted.with_payload is None else wanted.with_payload),
-            score_threshold=wanted.score_threshold,
-            with_vector=wanted.with_vector or False,
-            params=_params(wanted.params),
-        )
+        request = qdrant_vectors.nearest(wanted)
         with qdrant_vectors.in_words():
             found = self._shard.query(request)
         return [_record(point) | {"version": point.version, "score": point.score} for point in found]
@@ -202,21 +192,17 @@ class Collection:
         if order is not None and wanted.offset is not None:
             raise bad_request("Cannot use an `offset` when using `order_by`. Use `order_by.start_from` instead")
         if wanted.limit is not None and wanted.limit < 1:
-            said = f"[limit: value {wanted.limit} invalid, must be 1 or larger]"
-            raise QdrantError(422, f"Validation error in JSON body: {said}")
+            raise invalid(f"limit: value {wanted.limit} invalid, must be 1 or larger")
         request = edge.ScrollRequest(
             offset=wanted.offset,
             limit=10 if wanted.limit is None else wanted.limit,
             filter=edge_filter(wanted.filter),
             with_payload=selected(wanted.with_payload),
+            with_vector=wanted.with_vector or False,
             order_by=_order(order) if order else None,
         )
-        try:
+        with qdrant_vectors.in_words():
             records, after = self._shard.scroll(request)
-        except Exception as error:
-            if "No range index" in str(error):
-                raise bad_request(str(error)) from error
-            raise
         return {
             "points": [_record(record) for record in records],
             "next_page_offset": None if order or after is None else str(after),
@@ -235,14 +221,6 @@ class Collection:
 
 def _config_of(path: Path) -> Path:
     return path.with_name(f"{path.name}.json")
-
-
-def _params(wanted: models.SearchParams | None) -> edge.SearchParams | None:
-    if wanted is None or wanted.idf is None:
-        return None
-    if not isinstance(wanted.idf, models.IdfCorpusParams):
-        raise not_here(f"the idf {wanted.idf!r}")
-    return edge.SearchParams(idf=edge.IdfParams(corpus=edge_filter(wanted.idf.corpus)))
 
 
 def _schema(wanted: Any) -> Any:

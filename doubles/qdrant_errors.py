@@ -22,3 +22,8 @@ def not_found(collection: str) -> QdrantError:
 def not_here(what: str) -> QdrantError:
     """Of the double alone."""
     return QdrantError(501, f"This is a test double of Qdrant, and does not know {what}")
+
+
+def invalid(said: str) -> QdrantError:
+    """Of the body, by what its fields may be."""
+    return QdrantError(422, f"Validation error in JSON body: [{said}]")

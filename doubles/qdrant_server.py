@@ -33,6 +33,7 @@ from starlette.types import Receive, Scope, Send
 
 from doubles.qdrant_collections import Collection, Collections
 from doubles.qdrant_errors import QdrantError
+from doubles.qdrant_vectors import filters_of
 
 HOST = "127.0.0.1"
 VERSION = "1.20.0"  # whose API this is
@@ -163,11 +164,11 @@ class QdrantServer:
 
     async def _query(self, request: Request) -> Any:
         wanted = await _read(request, models.QueryRequest)
-        return {"points": self._filtered(request, wanted.filter).query(wanted)}
+        return {"points": self._filtered(request, *filters_of(wanted)).query(wanted)}
 
     async def _query_batch(self, request: Request) -> Any:
         wanted = await _read(request, models.QueryRequestBatch)
-        return [{"points": self._filtered(request, one.filter).query(one)} for one in wanted.searches]
+        return [{"points": self._filtered(request, *filters_of(one)).query(one)} for one in wanted.searches]
 
     async def _count(self, request: Request) -> Any:
         wanted = await _read(request, models.CountRequest)
@@ -182,9 +183,9 @@ class QdrantServer:
     def _collection(self, request: Request) -> Collection:
         return self._collections[request.path_params["name"]]
 
-    def _filtered(self, request: Request, where: models.Filter | None) -> Collection:
+    def _filtered(self, request: Request, *filters: models.Filter | None) -> Collection:
         collection = self._collection(request)
-        if self._strict:
+        for where in filters if self._strict else ():
             collection.check_indexed(where)
         return collection
 

@@ -5,14 +5,16 @@ The store may be shared by the tests: each takes a tenant and a vector's name of
 
 from __future__ import annotations
 
+import asyncio
 import math
+from collections.abc import AsyncIterator
 from typing import Any, Protocol
 from uuid import uuid4
 
 import pytest
 
 from adapters import qdrant_points as points
-from adapters.qdrant_points import Where
+from adapters.qdrant_points import Fields, Where
 from adapters.qdrant_store import Collection, Vectors
 from domain.errors import StoreError
 from domain.vectors import Sparse
@@ -50,8 +52,10 @@ class Rows:
 
 class CollectionContract:
     @pytest.fixture
-    def rows(self, store: Opened) -> Rows:
-        return Rows(store.collection(points.MESSAGES))
+    async def rows(self, store: Opened) -> AsyncIterator[Rows]:
+        rows = Rows(store.collection(points.MESSAGES))
+        yield rows
+        await rows.collection.delete(rows.where())  # they are no whole messages, and others go over all that there are
 
     @pytest.fixture
     async def model(self, rows: Rows) -> str:
@@ -177,6 +181,72 @@ class CollectionContract:
         assert one not in await rows.walked(Where(equal=mine, missing=["index"]))
         assert await rows.walked(Where(point_ids=[one, three])) == {one, three}
         assert await rows.walked(Where(point_ids=[])) == set()
+
+    async def test_what_others_say_does_not_change_the_score_of_what_is_found_of_mine(self, rows: Rows) -> None:
+        mine = rows.where(owner="ada")
+        for number in (1, 2, 2):
+            await rows.add({points.SPARSE_VECTOR: Sparse([number], [1.0])}, owner="ada")
+        before = await rows.collection.search(points.SPARSE_VECTOR, Sparse([1], [1.0]), mine, 5)
+        for _ in range(20):
+            await rows.add({points.SPARSE_VECTOR: Sparse([1], [1.0])}, owner="eve")
+        assert len(before) == 1
+        assert await rows.collection.search(points.SPARSE_VECTOR, Sparse([1], [1.0]), mine, 5) == before
+
+    async def test_more_of_a_word_comes_first_and_what_has_no_word_in_common_is_not_found(self, rows: Rows) -> None:
+        little, much, _ = [
+            await rows.add({points.SPARSE_VECTOR: Sparse([number], [weight])})
+            for number, weight in ((1, 1.0), (1, 2.0), (2, 9.0))
+        ]
+        found = await rows.collection.search(points.SPARSE_VECTOR, Sparse([1], [1.0]), rows.where(), 5)
+        assert [point_id for point_id, _, _ in found] == [much, little]
+        assert found[0][1] == pytest.approx(2 * found[1][1])
+
+    async def test_nearness_is_of_the_direction_whatever_the_length(self, rows: Rows, model: str) -> None:
+        for vector in ([-3.0, 0.0], [0.5, 0.0], [0.0, 7.0]):
+            await rows.add({model: [vector]})
+        found = await rows.collection.search(model, [[2.0, 0.0]], rows.where(), 5)
+        assert [score for _, score, _ in found] == pytest.approx([1.0, 0.0, -1.0], abs=1e-6)
+
+    @pytest.mark.parametrize(
+        ("fields", "shown"),
+        [
+            ("none", set()),
+            ("ranking", {"created_at", "role"}),
+            ("context", {"created_at", "role", "seq"}),
+            ("listed", {"created_at", "role", "seq", "tenant"}),
+            ("all", {"created_at", "role", "seq", "tenant", "raw"}),
+        ],
+    )
+    async def test_a_hit_and_a_walked_row_have_the_fields_that_were_asked_for(
+        self, rows: Rows, fields: Fields, shown: set[str]
+    ) -> None:
+        words = Sparse([1], [1.0])
+        await rows.add({points.SPARSE_VECTOR: words}, created_at=1.5, role="user", seq=1, raw="{}")
+        [(_, _, hit)] = await rows.collection.search(points.SPARSE_VECTOR, words, rows.where(), 1, fields)
+        [(_, row)] = await rows.collection.walk(rows.where(), None, 1, fields)
+        assert hit.keys() == row.keys() == shown
+
+    async def test_a_model_may_be_added_by_several_at_once(self, rows: Rows) -> None:
+        name = new_name()
+        await asyncio.gather(*(rows.collection.add_vector(name, 2) for _ in range(8)))
+        await rows.add({name: [EAST]})
+        assert len(await rows.collection.search(name, [EAST], rows.where(), 10)) == 1
+
+    async def test_points_that_vanish_while_vectors_are_placed_are_left_out_and_the_others_get_theirs(
+        self, rows: Rows, model: str
+    ) -> None:
+        there = [await rows.add() for _ in range(30)]
+        kept, gone = there[::2], there[1::2]
+        await asyncio.gather(
+            *(rows.collection.place({point_id: {model: [EAST]} for point_id in there}) for _ in range(4)),
+            *(rows.collection.delete(Where(point_id)) for point_id in gone),
+        )
+        assert await rows.collection.vectors(there, [model]) == {point_id: {model: [EAST]} for point_id in kept}
+
+    async def test_a_change_by_a_filter_is_of_all_that_it_holds_for_and_no_other(self, rows: Rows) -> None:
+        old, new = await rows.add(role="user"), await rows.add(role="user", index="done")
+        await rows.collection.change(Where(equal={"tenant": rows.tenant}, missing=["index"]), {"index": "due"})
+        assert [row["index"] for row in await rows.collection.get([old, new])] == ["due", "done"]
 
     async def test_a_vector_is_added_once_and_of_another_size_is_refused(self, rows: Rows, model: str) -> None:
         there = await rows.add({model: [EAST]})

@@ -11,6 +11,7 @@ import pytest
 
 from adapters import qdrant_points as points
 from adapters.qdrant_index import QdrantIndex
+from adapters.qdrant_points import Where
 from adapters.qdrant_store import QdrantStore, Vectors
 from domain.messages import Message
 from domain.recall import Indexed, IndexState, Scope
@@ -158,3 +159,77 @@ class IndexContract:
         state = IndexState(active="a", filling="b", after="c", filled=3, tokens=5)
         await index.save_state(state)
         assert await index.state() == state
+
+    async def test_rows_of_a_release_without_search_are_due_and_no_others(
+        self, store: QdrantStore, index: QdrantIndex, tenant: str
+    ) -> None:
+        rows = [
+            self.row(tenant, turn, role=role, index=known)
+            for turn, (role, known) in enumerate(
+                [("user", None), ("assistant", None), ("tool", None), ("user", "skipped"), ("user", "done")]
+            )
+        ]
+        await store.insert(rows)
+        await index.mark_old()
+        await index.mark_old()
+        stored = await store.get([row.id for row in rows])
+        assert [row.index for row in stored] == ["due", "due", None, "skipped", "done"]
+
+    async def test_what_is_not_final_is_not_due_yet(self, store: QdrantStore, index: QdrantIndex, tenant: str) -> None:
+        rows = [self.row(tenant, turn, status=status) for turn, status in enumerate(("pending", "refused", "answered"))]
+        await store.insert(rows)
+        due = {row.id for row in await index.due(10_000)}
+        assert [row.id in due for row in rows] == [False, False, True]
+        assert await index.count_due() == len(due)
+
+    async def test_a_walk_gives_what_is_in_the_index_once(
+        self, store: QdrantStore, index: QdrantIndex, tenant: str
+    ) -> None:
+        rows = {(await self.put(store, index, self.row(tenant, turn), HELLO)).id for turn in range(5)}
+        await store.insert([due := self.row(tenant, 9)])
+        walked: list[str] = []
+        while page := await index.walk(walked[-1] if walked else None, 3):
+            walked += [row.id for row in page]
+        assert len(walked) == len(set(walked)) == await index.count_done()
+        assert rows <= set(walked)
+        assert due.id not in walked
+
+    async def test_a_scope_is_counted_and_tells_what_words_are_worth(
+        self, store: QdrantStore, index: QdrantIndex, tenant: str
+    ) -> None:
+        await self.put(store, index, self.row(tenant, 0), {WORDS: Sparse([7, 8], [0.5, 2.0])})
+        await self.put(store, index, self.row(tenant, 1), {WORDS: Sparse([8], [3.0])})
+        mine = Scope(tenant=tenant, owner="ada")
+        before = await index.worth([7, 8, 9], mine)
+        assert before.keys() == {7, 8}
+        assert before[7] > before[8] > 0
+        await self.put(store, index, self.row(tenant, 2, thread="b", owner="bob"), {WORDS: Sparse([7], [1.0])})
+        assert (await index.count(mine), await index.count(Scope(tenant=tenant))) == (2, 3)
+        assert await index.worth([7, 8, 9], mine) == before
+
+    async def test_vectors_of_a_model_that_is_dropped_find_nothing_and_words_still_do(
+        self, store: QdrantStore, index: QdrantIndex, tenant: str, model: str
+    ) -> None:
+        row = await self.put(store, index, self.row(tenant), {model: [EAST], WORDS: Sparse([7], [1.0])})
+        await index.drop_model(model)
+        assert await index.search(model, [EAST], Scope(tenant=tenant), 5) == []
+        assert [one.id for one in await index.search(WORDS, Sparse([7], [1.0]), Scope(tenant=tenant), 5)] == [row.id]
+
+    async def test_vectors_of_another_model_are_placed_beside_and_the_row_stays_as_it_is(
+        self, store: QdrantStore, index: QdrantIndex, tenant: str, model: str
+    ) -> None:
+        row = await self.put(store, index, self.row(tenant), HELLO, place=2)
+        before = await store.get([row.id])
+        await index.place([Indexed(id=row.id, attempt=0, vectors={model: [EAST]}, place=9)])
+        assert await store.get([row.id]) == before
+        queries: Vectors = {model: [EAST], WORDS: Sparse([7], [1.0])}
+        for name, query in queries.items():
+            assert [one.id for one in await index.search(name, query, Scope(tenant=tenant), 5)] == [row.id]
+
+    async def test_a_message_that_is_deleted_is_found_no_more(
+        self, store: QdrantStore, index: QdrantIndex, tenant: str
+    ) -> None:
+        row = await self.put(store, index, self.row(tenant), HELLO)
+        assert len(await index.search(WORDS, Sparse([7], [1.0]), Scope(tenant=tenant), 5)) == 1
+        await store.collection(points.MESSAGES).delete(Where(row.id))
+        assert await index.search(WORDS, Sparse([7], [1.0]), Scope(tenant=tenant), 5) == []

@@ -78,6 +78,7 @@ async def test_workers_that_start_at_once_make_the_collections_together(double: 
     stores = await asyncio.gather(*(ServerStore.open(double.url, prefix=prefix) for _ in range(8)))
     await stores[0].insert([kept := row(new_thread())])
     assert [await store.get([kept.id]) for store in stores] == [[kept]] * 8
+    await asyncio.gather(*(use(store, name) for store in stores for name in points.INDEXES))
     for store in stores:
         await store.close()
 
@@ -126,6 +127,16 @@ async def test_a_point_that_is_deleted_while_vectors_are_placed_is_left_out_and_
     await collection.place({kept: words, gone: words})
     assert await collection.vectors([kept, gone], list(words)) == {kept: words}
     await store.close()
+
+
+async def use(store: ServerStore, name: str) -> None:
+    """A collection takes points, filters and words."""
+    point_id, words = str(uuid4()), Sparse([1], [1.0])
+    collection = store.collection(name)
+    await collection.insert({point_id: {"tenant": point_id}}, {point_id: {points.SPARSE_VECTOR: words}})
+    mine = Where(equal={"tenant": point_id})
+    found = await collection.search(points.SPARSE_VECTOR, words, mine, 5)
+    assert [found_id for found_id, _, _ in found] == [point_id]
 
 
 # --- how collections are made
@@ -199,7 +210,7 @@ async def test_what_may_work_later_is_unavailable(status: str) -> None:
         (("404 x", "<html>nothing here</html>"), StoreError, "nothing here"),
         (("200 OK", "<html>hello</html>"), StoreError, "does not answer as Qdrant does"),
         (("200 OK", {"hello": 1}), StoreError, "does not answer as Qdrant does"),
-        (("200 OK", {"title": "q", "version": "1.17.9"}), SetupError, "is version 1.17.9, and 1.18 is the oldest"),
+        (("200 OK", {"title": "q", "version": "1.18.9"}), SetupError, "is version 1.18.9, and 1.19 is the oldest"),
     ],
     ids=str,
 )
@@ -283,6 +294,9 @@ async def collection(http: httpx.AsyncClient) -> str:
 
 
 ID = "5f0e9a52-6d1f-4e3b-8a11-7c1a2f643f0e"
+WORDS = {"indices": [1], "values": [1.0]}
+TWICE = {"indices": [1, 1], "values": [1.0, 2.0]}
+UNINDEXED = {"idf": {"corpus": {"must": [{"key": "other", "match": {"value": "x"}}]}}}
 NO_POINT = "value x is not a valid point ID, valid values are either an unsigned integer or a UUID"
 
 
@@ -309,6 +323,22 @@ NO_POINT = "value x is not a valid point ID, valid values are either an unsigned
         ("PUT", "/points", {"points": [{"id": 1, "vector": {"a": [1.0]}}]}, 400, "Not existing vector name error: a"),
         ("PUT", "/points/vectors", {"points": [{"id": ID, "vector": {}}]}, 404, f"Not found: No point with id {ID}"),
         ("POST", "/points/query", {"query": [1.0], "using": "a"}, 400, "Not existing vector name error: a"),
+        ("POST", "/points/query", {"query": WORDS, "using": "bm25", "limit": 0}, 422, "must be 1 or larger"),
+        ("POST", "/points/query", {"query": [1.0], "using": "bm25"}, 400, "Wrong usage of"),
+        ("POST", "/points/query", {"query": TWICE, "using": "bm25"}, 422, "indices: must be unique"),
+        ("PUT", "/points", {"points": [{"id": 1, "vector": {"bm25": TWICE}}]}, 422, "indices: must be unique"),
+        ("POST", "/points/query", {"query": WORDS, "using": "bm25", "params": UNINDEXED}, 400, "Index required but"),
+        (
+            "POST",
+            "/points/query/batch",
+            {"searches": [{"query": WORDS, "using": "bm25", "params": UNINDEXED}]},
+            400,
+            "Index required but",
+        ),
+        ("POST", "/points/delete", {"filter": {"must": [{"key": "other", "match": {"any": [1]}}]}}, 400, "[integer]"),
+        ("POST", "/points/delete", {}, 400, "Format error in JSON body"),
+        ("POST", "/points/query", {"query": WORDS, "using": "bm25", "prefetch": {}}, 501, "This is a test double"),
+        ("PUT", "/vectors/a", {"dense": {"size": 0, "distance": "Nearby"}}, 400, "Format error in JSON body"),
         ("POST", "/points/count", {"filter": {"must": [{"is_empty": {"key": "other"}}]}}, 400, "Index required but"),
     ],
     ids=str,
@@ -331,6 +361,13 @@ async def test_the_double_refuses_what_qdrant_refuses(
         ("POST", "/points/scroll", {}),
         ("POST", "/points/payload", {"payload": {}, "points": []}),
         ("PUT", "/index", {"field_name": "a", "field_schema": "keyword"}),
+        ("PUT", "/points/vectors", {"points": []}),
+        ("POST", "/points/query", {"query": [1.0], "using": "a"}),
+        ("POST", "/points/query/batch", {"searches": [{"query": [1.0], "using": "a"}]}),
+        ("POST", "/points/count", {}),
+        ("POST", "/points/delete", {"points": []}),
+        ("PUT", "/vectors/a", {"dense": {"size": 2, "distance": "Cosine"}}),
+        ("DELETE", "/vectors/a", None),
     ],
     ids=str,
 )
