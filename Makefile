@@ -5,13 +5,13 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt bench-long bench-junk crash-loop chaos record-histories clean
+.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt bench-long bench-recall bench-store bench-junk crash-loop chaos record-histories clean
 
 PYTHON := .venv/bin/python
 # Bootstrap never reads standard input: in `printf 'Hello\n' | make run` it belongs to the program.
 INSTALL := sh bootstrap.sh </dev/null
 # By env(1), since SECONDS is a clock of its own in some shells.
-FIGURES := exec env $(foreach name,N SECONDS SEED KEEP,$(if $($(name)),$(name)='$($(name))')) $(PYTHON)
+FIGURES := exec env $(foreach name,N SECONDS SEED KEEP DATA,$(if $($(name)),$(name)='$($(name))')) $(PYTHON)
 
 help: ## This list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-18s %s\n", $$1, $$2 }' Makefile
@@ -71,6 +71,12 @@ bench-interrupt: ## How soon a turn stops, and goes on when its worker was kille
 
 bench-long: ## A life of 10,000 turns: rolls, history, memory; N= turns
 	@$(INSTALL) run dev && $(FIGURES) -m bench.long $(ARGS)
+
+bench-recall: ## Evidence recall on conversations in LoCoMo's format; DATA=folder
+	@$(INSTALL) run dev && $(FIGURES) -m bench.recall $(ARGS)
+
+bench-store: ## 100,000 messages on the embedded store: load, recall under load, loop lag, memory; N= SECONDS=
+	@$(INSTALL) run dev && $(FIGURES) -m bench.store $(ARGS)
 
 bench-junk: ## 30 days of chats with facts: doubles, recalled text stored again, contradictions; SEED=
 	@$(INSTALL) run dev && $(FIGURES) -m bench.junk_audit $(ARGS)

@@ -125,6 +125,9 @@ class MessageIndex(Protocol):
         Those that are deleted by now are left out.
         """
 
+    async def load(self, rows: Sequence[Message], entries: Sequence[Indexed]) -> None:
+        """Store rows that do not exist yet, with vectors made elsewhere, one entry for each row: for bulk imports."""
+
     async def place(self, entries: Sequence[Indexed]) -> None:
         """Set their vectors and note nothing."""
 

@@ -61,6 +61,13 @@ class QdrantIndex:
             unchanged = Where(entry.id, equal={"index": "due", "attempt": entry.attempt})
             await self._messages.change(unchanged, {"index": "done", "place": entry.place, "tokens": entry.tokens})
 
+    async def load(self, rows: Sequence[Message], entries: Sequence[Indexed]) -> None:
+        by_id = {entry.id: entry for entry in entries}
+        payloads = {
+            row.id: points.message_payload(row) | {"index": "done", "place": by_id[row.id].place} for row in rows
+        }
+        await self._messages.insert(payloads, {entry.id: entry.vectors for entry in entries})
+
     async def place(self, entries: Sequence[Indexed]) -> None:
         await self._messages.place({entry.id: entry.vectors for entry in entries if entry.vectors})
 

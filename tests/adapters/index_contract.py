@@ -155,6 +155,17 @@ class IndexContract:
         assert [row.turn for row in (await index.due(10_000))[:3]] == [0, 1, 2]
         await index.put([Indexed(id=row.id, attempt=0, vectors={}) for row in old])
 
+    async def test_rows_are_loaded_with_vectors_made_elsewhere(
+        self, store: QdrantStore, index: QdrantIndex, tenant: str, model: str
+    ) -> None:
+        rows = [self.row(tenant, turn) for turn in range(3)]
+        made = [Indexed(id=row.id, attempt=0, vectors={model: [EAST]}, place=row.turn or 0) for row in rows]
+        await index.load(rows, made)
+        await index.load(rows, made)
+        found = await index.search(model, [EAST], Scope(tenant=tenant, owner="ada"), 9)
+        assert sorted((one.id, one.place) for one in found) == sorted((row.id, row.turn) for row in rows)
+        assert {row.index for row in await store.get([row.id for row in rows])} == {"done"}
+
     async def test_the_state_is_kept(self, index: QdrantIndex) -> None:
         state = IndexState(active="a", filling="b", after="c", filled=3, tokens=5)
         await index.save_state(state)
