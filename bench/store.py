@@ -181,7 +181,8 @@ async def _write(store: EdgeStore, talk: Talk, first: int, written: list[int]) -
 async def _keep(chore: Indexing) -> None:
     """As activities.keeping does."""
     while True:
-        await asyncio.sleep(0 if await chore.work() else 1.0)
+        worked = await chore.work()
+        await asyncio.sleep(0 if worked else 1.0)
 
 
 async def _stream(store: EdgeStore, number: int) -> None:
