@@ -21,6 +21,7 @@ class Facts:
     store: str
     model: str
     model_reason: str
+    embedding: str
     agent: str
     agents: Sequence[str]
     thread: str | None
@@ -61,7 +62,7 @@ def _parts(facts: Facts) -> list[str]:
         "Store": facts.store,
         "Model": facts.model,
         "": facts.model_reason,
-        "Embedding": "none yet · an answer sees the recent turns of its own thread",
+        "Embedding": facts.embedding,
         "Agent": f"{facts.agent} (of {', '.join(facts.agents)}) · --agent chooses another",
         "Logs": facts.logs,
     }

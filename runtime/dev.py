@@ -235,6 +235,7 @@ class _System:
             store=wiring.describe_store(settings),
             model=self.choice.name or "",
             model_reason=self.choice.reason,
+            embedding=wiring.describe_embedding(self.ports),
             agent=self.ports.catalog.default,
             agents=self.ports.catalog.names(),
             thread=thread,

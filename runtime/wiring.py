@@ -75,6 +75,7 @@ from adapters.qdrant_knowledge import QdrantKnowledge
 from adapters.qdrant_points import CHUNKS, FACTS, MESSAGES, RECORDS
 from adapters.qdrant_store import QdrantStore
 from adapters.qdrant_summaries import QdrantSummaries
+from adapters.static_embed import NAME as BUNDLED
 from adapters.streams_memory import MemoryEvents
 from adapters.tokens import OpenAITokens
 from adapters.webhooks import SignedWebhooks
@@ -498,6 +499,15 @@ async def open_servers(settings: Settings) -> AsyncIterator[McpServers]:
         yield servers
     finally:
         await servers.close()
+
+
+def describe_embedding(ports: Ports) -> str:
+    """For the banner."""
+    embedder = ports.memory.embedder if ports.memory else None
+    if embedder is None:
+        return "none · memory is searched by words alone"
+    where = "on this machine" if embedder.name == BUNDLED else "by its endpoint"
+    return f"{embedder.name} · {where}"
 
 
 def describe_store(settings: Settings) -> str:
