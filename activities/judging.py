@@ -66,13 +66,13 @@ class Verdicts(BaseModel):
 
 @dataclass
 class Question:
-    """What is asked: `known` and behind them `news`, numbered through from 1. `near` are ids, by the new fact's place."""
+    """What is asked: `known` and behind them `news`, numbered through from 1. `near` are what is near to each of these."""
 
     source: str  # the message from which the new facts are
     space: str  # where they are to be kept
     known: list[Fact] = field(default_factory=list)
     news: list[NewFound] = field(default_factory=list)
-    near: list[set[str]] = field(default_factory=list)
+    near: list[list[Fact]] = field(default_factory=list)
 
     @property
     def text(self) -> str:
@@ -90,8 +90,10 @@ class Question:
         ids = {number: fact.id for number, fact in enumerate(self.known, start=1)}
         for number, (new, near) in enumerate(zip(self.news, self.near, strict=True), start=len(self.known) + 1):
             verdict = said.get(number, Verdict(new=number, same_as=0, replaces=[]))
-            may_mean = {n: known for n, known in ids.items() if n > len(self.known) or known in near}
-            _note(new, may_mean.get(verdict.same_as), [may_mean[n] for n in verdict.replaces if n in may_mean])
+            close = {fact.id for fact in near}
+            may_mean = {n: known for n, known in ids.items() if n > len(self.known) or known in close}
+            same = _exact(new, near) or may_mean.get(verdict.same_as)
+            _note(new, same, [may_mean[n] for n in verdict.replaces if n in may_mean])
             ids[number] = self.id_of(new)
 
 
@@ -124,13 +126,15 @@ class Judge:
     async def _question(self, found: Sequence[NewFound], where: FactFilter, question: Question) -> Question:
         """The new facts that have some near to them, of what is known or among themselves; the same words need no judge."""
         near = [await self._near(new.text, where) for new in found]
-        fresh = [(new, facts) for new, facts in zip(found, near, strict=True) if not _says_it(facts, new.text)]
         known: dict[str, Fact] = {}
-        for new, facts in fresh:
-            if facts or any(other is not new and words(other.text) & words(new.text) for other, _ in fresh):
+        for new, facts in zip(found, near, strict=True):
+            exact = _exact(new, facts)
+            _note(new, exact, [])
+            alike = exact is None and any(other is not new and words(other.text) & words(new.text) for other in found)
+            if alike or any(fact.id != exact for fact in facts):
                 known |= {fact.id: fact for fact in facts}
                 question.news.append(new)
-                question.near.append({fact.id for fact in facts})
+                question.near.append(facts)
         question.known = list(known.values())
         return question
 
@@ -140,14 +144,13 @@ class Judge:
         return like[:NEIGHBOURS]
 
 
-def _says_it(facts: Sequence[Fact], text: str) -> bool:
-    return any(fact.digest == digest_of(text) for fact in facts)
+def _exact(new: NewFound, facts: Sequence[Fact]) -> str | None:
+    """The id of the one in the same words."""
+    return next((fact.id for fact in facts if fact.digest == digest_of(new.text)), None)
 
 
 def _note(new: NewFound, same: str | None, ended: Sequence[str]) -> None:
     """What says the same as one fact and ends another, or another double, takes the place of both."""
     others = list(dict.fromkeys(other for other in (*ended, *new.replaces) if other != same))
-    if same is not None and not others:
-        new.same_as, new.replaces = same, []
-    else:
-        new.replaces = [*([same] if same else []), *others][:MAX_REPLACED]
+    new.same_as = None if others else same
+    new.replaces = [*([same] if same and others else []), *others][:MAX_REPLACED]

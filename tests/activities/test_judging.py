@@ -94,6 +94,15 @@ async def test_what_says_the_same_as_two_facts_takes_the_place_of_both(desk: Des
     assert await desk.memory.texts(status="superseded") == sorted([DOG, SAME_DOG])
 
 
+async def test_what_is_said_again_in_the_same_words_ends_what_it_contradicts(desk: Desk) -> None:
+    old, _ = await desk.memory.add("User lives in Berlin")
+    first, _ = await desk.memory.add("User lives in Munich")
+    await desk.said("I live in Munich", "I know!")
+    await desk.learn(found("User lives in Munich"), verdict(3, same_as=0, replaces=[1, 2]))
+    assert await desk.memory.texts(status="current") == ["User lives in Munich"]
+    assert {fact.id for fact in await desk.memory.facts.history(old)} > {old, first}
+
+
 @pytest.mark.parametrize(
     "trouble",
     [
