@@ -44,6 +44,7 @@ class NewFound(BaseModel):
     confidence: float
     replaces: list[str] = Field(default_factory=list)
     same_as: str | None = None
+    said: bool = True  # by the user: else it may stem from what the model was shown
 
 
 class Verdict(BaseModel):
@@ -92,8 +93,11 @@ class Question:
             verdict = said.get(number, Verdict(new=number, same_as=0, replaces=[]))
             close = {fact.id for fact in near}
             may_mean = {n: known for n, known in ids.items() if n > len(self.known) or known in close}
-            same = _exact(new, near) or may_mean.get(verdict.same_as)
-            _note(new, same, [may_mean[n] for n in verdict.replaces if n in may_mean])
+            exact, same = _exact(new, near), may_mean.get(verdict.same_as)
+            if (
+                exact is None or exact == same
+            ):  # else it does not see the same in the same words: what it says counts for nothing
+                _note(new, same, [may_mean[n] for n in verdict.replaces if n in may_mean])
             ids[number] = self.id_of(new)
 
 
@@ -150,7 +154,9 @@ def _exact(new: NewFound, facts: Sequence[Fact]) -> str | None:
 
 
 def _note(new: NewFound, same: str | None, ended: Sequence[str]) -> None:
-    """What says the same as one fact and ends another, or another double, takes the place of both."""
+    """What the user says once more, and what ends another fact or a double by that, takes the place of both."""
     others = list(dict.fromkeys(other for other in (*ended, *new.replaces) if other != same))
-    new.same_as = None if others else same
-    new.replaces = [*([same] if same and others else []), *others][:MAX_REPLACED]
+    if same is not None and not (others and new.said):
+        new.same_as, new.replaces = same, []
+    else:
+        new.same_as, new.replaces = None, [*([same] if same else []), *others][:MAX_REPLACED]

@@ -29,7 +29,7 @@ from domain.errors import (
     ModelUnavailableError,
     UnknownAgentError,
 )
-from domain.facts import MAX_FACT_CHARS, Fact, FactFilter, NewFact, digest_of, fact_id
+from domain.facts import MAX_FACT_CHARS, Fact, FactFilter, NewFact, digest_of, fact_id, supported
 from domain.memory import Holder, Memory
 from domain.messages import Message, preview
 
@@ -155,7 +155,8 @@ class LearnFacts:
                 log.info("fact.echo", message_id=rows[0].id)
                 continue
             replaced = [known[n - 1].id for n in dict.fromkeys(fact.replaces) if 1 <= n <= len(known)]
-            new = NewFound(text=fact.text, confidence=fact.confidence, replaces=replaced)
+            theirs = supported(fact.text, said)
+            new = NewFound(text=fact.text, confidence=fact.confidence, replaces=replaced, said=theirs)
             news.setdefault(digest_of(fact.text), new)
         return list(news.values())
 

@@ -77,8 +77,8 @@ MEANINGS: dict[str, Meaning] = {
 class BadModel:
     """activities.ports.ChatModel: extracts each known saying that it sees anywhere in what it is given, and judges facts.
 
-    Of its verdicts `wrong` percent are: they name as the same, and as replaced, what chance picks, or nothing. With None it
-    has none to give, and all that is new is kept.
+    Of its verdicts `wrong` percent are: they name as the same, or as replaced, or as both, what chance picks, or nothing. With
+    None it has none to give, and all that is new is kept.
     """
 
     def __init__(self, seed: int, wrong: float | None, counts: Counts) -> None:
@@ -120,8 +120,9 @@ class BadModel:
         self._counts.verdicts += 1
         if self._errors.random() * 100 < (self._wrong or 0.0):
             self._counts.wrong += 1
-            same = self._errors.choice([n for n in (0, *shown) if n != same] or [0])
-            replaces = self._errors.choice([[], *([n] for n in shown if n != same)])
+            other = self._errors.choice([n for n in (0, *shown) if n != same] or [0])
+            ended = self._errors.choice([[], *([n] for n in shown if n != same)])
+            same, replaces = self._errors.choice([(other, replaces), (same, ended), (other, ended)])
         return {"new": number, "same_as": same, "replaces": replaces}
 
 
@@ -274,7 +275,8 @@ async def main() -> int:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     seed = int(os.environ.get("SEED", "1"))
     say(f"seed {seed}: {len(OWNERS)} owners, {DAYS * TURNS_A_DAY * len(OWNERS)} turns; both models are scripted.")
-    say(f"The judge knows what each sentence means; of 100 verdicts {WRONG_PERCENT:g} are wrong, by chance.")
+    say(f"The judge knows what each sentence means; of 100 verdicts {WRONG_PERCENT:g} are wrong:")
+    say("they name what chance picks as the same, as replaced, or as both, of all that the judge is shown.")
     with tempfile.TemporaryDirectory() as folder:
         counts = await audit(Path(folder) / "judged", seed=seed)
         unjudged = await audit(Path(folder) / "unjudged", seed=seed, wrong=None)

@@ -94,13 +94,29 @@ async def test_what_says_the_same_as_two_facts_takes_the_place_of_both(desk: Des
     assert await desk.memory.texts(status="superseded") == sorted([DOG, SAME_DOG])
 
 
+async def test_what_the_model_alone_says_again_takes_no_place(desk: Desk) -> None:
+    await desk.memory.add(DOG)
+    await desk.memory.add(SAME_DOG)
+    await desk.said("What do you know of me?", "You have a dog!")
+    await desk.learn(found("The dog of the user has the name of Rex"), verdict(3, same_as=1, replaces=[2]))
+    assert await desk.memory.texts() == sorted([DOG, SAME_DOG])
+
+
 async def test_what_is_said_again_in_the_same_words_ends_what_it_contradicts(desk: Desk) -> None:
     old, _ = await desk.memory.add("User lives in Berlin")
     first, _ = await desk.memory.add("User lives in Munich")
     await desk.said("I live in Munich", "I know!")
-    await desk.learn(found("User lives in Munich"), verdict(3, same_as=0, replaces=[1, 2]))
+    await desk.learn(found("User lives in Munich"), verdict(3, same_as=1, replaces=[2]))
     assert await desk.memory.texts(status="current") == ["User lives in Munich"]
     assert {fact.id for fact in await desk.memory.facts.history(old)} > {old, first}
+
+
+async def test_a_judge_that_does_not_know_the_same_words_again_replaces_nothing(desk: Desk) -> None:
+    await desk.memory.add("User lives in Berlin")
+    await desk.memory.add("User was born in Munich")
+    await desk.said("I live in Berlin", "I know!")
+    await desk.learn(found("User lives in Berlin"), verdict(3, same_as=0, replaces=[1, 2]))
+    assert await desk.memory.texts(status="current") == ["User lives in Berlin", "User was born in Munich"]
 
 
 @pytest.mark.parametrize(
