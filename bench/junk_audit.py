@@ -279,11 +279,14 @@ async def main() -> int:
     say("they name what chance picks as the same, as replaced, or as both, of all that the judge is shown.")
     with tempfile.TemporaryDirectory() as folder:
         counts = await audit(Path(folder) / "judged", seed=seed)
+        right = await audit(Path(folder) / "right", seed=seed, wrong=0.0)
         unjudged = await audit(Path(folder) / "unjudged", seed=seed, wrong=None)
     report(counts, "junk")
     figure("junk.verdicts", counts.verdicts, "verdicts")
     figure("junk.verdicts_wrong", counts.wrong, "verdicts")
     say("lost: said by the user, and neither current nor superseded. true_not_current: said last, and not current.")
+    say("The same with a judge that is never wrong:")
+    report(right, "junk.right")
     say("The same without a judge:")
     report(unjudged, "junk.unjudged")
     good = counts.recalled == 0 and counts.near_percent < NEAR_PERCENT and counts.auditable == counts.superseded
