@@ -103,6 +103,15 @@ async def test_a_newer_fact_replaces_an_older_one_and_both_are_kept_with_their_t
     assert await memory.facts.history(new) == [before, after]
 
 
+async def test_a_known_fact_that_is_said_again_ends_the_one_it_replaces(memory: Memory) -> None:
+    new, _ = await memory.add("User lives in Munich", said_at=10.0)
+    old, _ = await memory.add("User lives in Berlin", said_at=12.0)
+    assert await memory.add("User lives in Munich", said_at=20.0, replaces=[old]) == (new, True)
+    assert await memory.find("where does the user live") == ["User lives in Munich"]
+    [berlin] = [fact for fact in await memory.facts.history(old) if fact.id == old]
+    assert (berlin.status, berlin.superseded_by, berlin.valid_to) == ("superseded", new, 20.0)
+
+
 async def test_what_is_learned_late_does_not_replace_what_was_said_after_it(memory: Memory) -> None:
     new, _ = await memory.add("User lives in Munich", said_at=20.0)
     await memory.add("User lives in Berlin", said_at=10.0, replaces=[new])
