@@ -143,17 +143,20 @@ class Facts:
         return [(fact, 1.0) for fact in exact] + [(fact, score) for fact, score in near if fact not in exact]
 
     async def _replaced(self, new: NewFact) -> list[Fact]:
-        """What the new one closes: in its own space only, and where that was replaced meanwhile, what replaced it."""
-        space, heads = new.holder.space(new.scope), dict[str, Fact]()
+        """What the new one closes: in its own space only, and where that was replaced meanwhile, what replaced it.
+
+        What says the same in the same words is closed only along with others.
+        """
+        space, digest, heads = new.holder.space(new.scope), digest_of(new.text), dict[str, Fact]()
         for fact in await self._facts.get(new.replaces):
             head = fact
             for _ in range(LONGEST_CHAIN):
                 if head.superseded_by is None:
                     break
                 head = next(iter(await self._facts.get([head.superseded_by])), head)
-            if head.space == space and head.digest != digest_of(new.text):
+            if head.space == space and head.id != fact_id(space, new.message, digest):
                 heads[head.id] = head
-        return list(heads.values())
+        return list(heads.values()) if any(head.digest != digest for head in heads.values()) else []
 
     def _fact(self, new: NewFact, text: str, source: str, replaced: Sequence[Fact], now: float) -> Fact:
         space, digest = new.holder.space(new.scope), digest_of(text)

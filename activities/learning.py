@@ -1,39 +1,37 @@
 """Learning: facts out of what was said in a turn, in the background.
 
-What the model found is kept with the prompt before anything is done with it, so that whoever is cut off and whoever goes on
-store the same facts. A model that fails is asked again later, and in the end not any more; no turn knows of it.
+What the model found, and what it judged that to be to what is known, is kept with the prompt before anything is done with it,
+so that whoever is cut off and whoever goes on store the same facts. A model that fails is asked again later, and in the end not any more; no turn knows of it.
 """
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
+from activities.asking import ask_for
+from activities.echoes import is_echo, recalled_in
 from activities.facts_ports import FactMemory, Lessons
+from activities.judging import Judge, NewFound
 from activities.ports import Catalog, ChatModel, Store
 from activities.rows import asker_of
 from domain import ids
 from domain.agent import Agent
 from domain.chat import ChatMessage
 from domain.errors import (
-    FormatRefusedError,
     HookError,
     InputRefusedError,
     ModelRefusedError,
     ModelUnavailableError,
     UnknownAgentError,
 )
-from domain.facts import MAX_FACT_CHARS, FactFilter, NewFact, adds_nothing, supported
+from domain.facts import MAX_FACT_CHARS, Fact, FactFilter, NewFact, digest_of, fact_id
 from domain.memory import Holder, Memory
-from domain.memory_tools import RECALL
 from domain.messages import Message, preview
-from domain.model import AnswerFormat, Completion, ModelRequest
-from domain.output import json_in
 
 BATCH = 5  # turns at a time
 TURN_ROWS = 200
@@ -91,6 +89,7 @@ class LearnFacts:
         self._model = model
         self._catalog = catalog
         self._clock = clock
+        self._judge = Judge(facts, model)
 
     async def work(self) -> int:
         rows = await self._lessons.due(self._clock(), BATCH)
@@ -133,53 +132,46 @@ class LearnFacts:
         return [row, *(other for other in mine if other.role == "user" or other.branch == row.branch)]
 
     async def _ask(self, row: Message, rows: Sequence[Message], agent: Agent, memory: Memory) -> dict[str, Any]:
-        """What the model found, with the ids of what it replaces. Raises: ModelError; ValueError if it is not what was asked."""
-        holder = _holder(row, agent.name)
-        where = FactFilter(tenant=holder.tenant, spaces=[holder.space(memory.scope)], status="current")
+        """What is new, judged, with the ids of what it replaces. Raises: ModelError; ValueError if it is not what was asked."""
+        holder, model = _holder(row, agent.name), memory.model or agent.models[0]
+        space = holder.space(memory.scope)
+        where = FactFilter(tenant=holder.tenant, spaces=[space], status="current")
         known = [hit.fact for hit in await self._facts.search(_said_by("user", rows), where, SHOWN)]
-        shown = "\n".join(f"{number}. {fact.text}" for number, fact in enumerate(known, start=1)) or "nothing yet"
-        asked = f"Known already:\n{shown}\n\nThe exchange:\nUser: {_said_by('user', rows)}\n"
-        asked += f"Assistant: {_said_by('assistant', rows)}"
-        messages = [ChatMessage("system", INSTRUCTIONS), ChatMessage("user", asked)]
-        completion = await self._complete(memory.model or agent.models[0], messages)
-        found = _read(completion.text).facts[:MOST_FACTS]
-        facts = [
-            {
-                "text": fact.text,
-                "confidence": fact.confidence,
-                "replaces": [known[n - 1].id for n in fact.replaces if 1 <= n <= len(known)],
-            }
-            for fact in found
-            if fact.confidence >= LEAST_CONFIDENCE and _is_fact(fact.text)
-        ]
+        answer, completion = await ask_for(FoundFacts, "facts", self._model, model, _question(known, rows))
+        found = await self._news(answer.facts[:MOST_FACTS], known, rows)
+        judged = await self._judge.judge(found, where, space, row.id, model)
         usage = completion.usage.model_dump() if completion.usage else None
-        return {"facts": facts, "model": completion.model, "usage": usage}
+        facts = [fact.model_dump() for fact in found]
+        return {"facts": facts, "model": completion.model, "usage": usage, "judged": judged}
 
-    async def _complete(self, model: str | None, messages: Sequence[ChatMessage]) -> Completion:
-        """The model held to the form, if it knows it."""
-        form = AnswerFormat("facts", FoundFacts.model_json_schema(), strict=False)
-        try:
-            return await self._read_all(ModelRequest(model, messages, answer_format=form))
-        except FormatRefusedError:
-            return await self._read_all(ModelRequest(model, messages))
-
-    async def _read_all(self, request: ModelRequest) -> Completion:
-        last: Completion | None = None
-        async for piece in self._model.stream(request):
-            last = piece if isinstance(piece, Completion) else last
-        assert last is not None
-        return last
+    async def _news(self, found: Sequence[Found], known: Sequence[Fact], rows: Sequence[Message]) -> list[NewFound]:
+        """What stems from what was recalled in the turn, and not from the user, is none."""
+        said, recalled = _said_by("user", rows), await recalled_in(rows, self._store)
+        news: dict[str, NewFound] = {}
+        for fact in found:
+            if fact.confidence < LEAST_CONFIDENCE or not _is_fact(fact.text):
+                continue
+            if is_echo(fact.text, said, recalled):
+                log.info("fact.echo", message_id=rows[0].id)
+                continue
+            replaced = [known[n - 1].id for n in dict.fromkeys(fact.replaces) if 1 <= n <= len(known)]
+            new = NewFound(text=fact.text, confidence=fact.confidence, replaces=replaced)
+            news.setdefault(digest_of(fact.text), new)
+        return list(news.values())
 
     async def _apply(self, row: Message, rows: Sequence[Message], memory: Memory, agent: str) -> None:
-        """Remember what was found. What stems from what was recalled in the turn, and not from the user, is none of it."""
-        said, recalled = _said_by("user", rows), _recalled(rows)
-        for fact in (row.lesson or {}).get("facts", []):
-            if not supported(fact["text"], said) and _echoes(fact["text"], recalled):
-                log.info("fact.echo", message_id=row.id)
+        """Remember what is new."""
+        holder, said = _holder(row, agent), _said_by("user", rows)
+        for found in map(NewFound.model_validate, (row.lesson or {}).get("facts", [])):
+            if found.same_as is not None:
+                mine = fact_id(holder.space(memory.scope), row.id, digest_of(found.text))
+                log.info("fact.known", fact_id=mine, known_id=found.same_as, message_id=row.id)
                 continue
             new = NewFact(
-                **fact,
-                holder=_holder(row, agent),
+                text=found.text,
+                confidence=found.confidence,
+                replaces=found.replaces,
+                holder=holder,
                 scope=memory.scope,
                 origin="extracted",
                 message=row.id,
@@ -215,26 +207,13 @@ def _said_by(role: str, rows: Sequence[Message]) -> str:
     return "\n".join(texts)[:SAID_CHARS]
 
 
-def _recalled(rows: Sequence[Message]) -> list[str]:
-    """The lines of what was recalled in the turn."""
-    texts = (row.text for row in rows if row.role == "tool" and row.name == RECALL)
-    return [line for text in texts for line in text.splitlines() if line.startswith("- ")]
-
-
-def _echoes(text: str, recalled: Sequence[str]) -> bool:
-    return any(supported(text, line) or adds_nothing(text, line, 0.0) for line in recalled)
+def _question(known: Sequence[Fact], rows: Sequence[Message]) -> list[ChatMessage]:
+    shown = "\n".join(f"{number}. {fact.text}" for number, fact in enumerate(known, start=1)) or "nothing yet"
+    asked = f"Known already:\n{shown}\n\nThe exchange:\nUser: {_said_by('user', rows)}\n"
+    asked += f"Assistant: {_said_by('assistant', rows)}"
+    return [ChatMessage("system", INSTRUCTIONS), ChatMessage("user", asked)]
 
 
 def _is_fact(text: str) -> bool:
     text = text.strip()
     return 1 < len(text.split()) and len(text) <= MAX_FACT_CHARS and not text.endswith("?")
-
-
-def _read(text: str) -> FoundFacts:
-    """Raises: ValueError in a sentence."""
-    try:
-        return FoundFacts.model_validate_json(json_in(text))
-    except ValidationError as error:
-        raise ValueError(
-            f"the model did not answer with facts: {json.dumps(text[:200])}: {error.error_count()} faults"
-        ) from None

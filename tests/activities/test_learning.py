@@ -17,6 +17,7 @@ from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_facts import QdrantLessons
 from domain import ids
 from domain.agent import Agent
+from domain.context_record import ContextRecord, RecalledNote
 from domain.errors import FormatRefusedError, ModelUnavailableError
 from domain.facts import FactFilter, Learned, NewFact
 from domain.memory import Memory as Kept
@@ -33,6 +34,20 @@ def found(*texts: str, replaces: Sequence[int] = ()) -> Any:
     return completion(json.dumps({"facts": facts}))
 
 
+def verdict(new: int, same_as: int = 0, replaces: Sequence[int] = ()) -> Any:
+    said = {"new": new, "same_as": same_as, "replaces": list(replaces)}
+    return completion(json.dumps({"verdicts": [said]}))
+
+
+class Dying(Facts):
+    """Killed in the middle of a turn's facts."""
+
+    async def remember(self, new: NewFact) -> Learned:
+        if "Rex" in new.text:
+            raise KeyboardInterrupt
+        return await super().remember(new)
+
+
 class Desk:
     """Turns of one thread, and what is learned from them."""
 
@@ -44,11 +59,13 @@ class Desk:
         self.turn = 0
         self.model = FakeModel()
 
-    async def said(self, user: str, assistant: str, recalled: str = "") -> Message:
+    async def said(self, user: str, assistant: str, recalled: str = "", shown: Sequence[Message] = ()) -> Message:
+        """A turn, in which lines were `recalled` by the tool, or messages `shown` to the model."""
         self.turn += 1
         self.memory.now += 10
         prompt = self._row("prompt", user, ids.PROMPT_ORDINAL, learn="due", learn_at=0.0)
-        rows = [prompt, self._row("answer", assistant, ids.ANSWER_ORDINAL)]
+        record = ContextRecord(recalled=[RecalledNote(thread=row.thread, ids=[row.id]) for row in shown])
+        rows = [prompt, self._row("answer", assistant, ids.ANSWER_ORDINAL, context=record.stored())]
         if recalled:
             rows.append(self._row("tool:0", recalled, ids.TOOL_ORDINAL, name="recall"))
         await self.store.insert(rows)
@@ -80,6 +97,9 @@ class Desk:
         )
         while await chore.work():
             pass
+
+    def dying(self) -> Facts:
+        return Dying(self.memory.facts._facts, self.memory.facts._notes, test_facts.embedder(), WordLexicon())
 
     async def row(self, prompt: Message) -> Message:
         [row] = await self.store.get([prompt.id])
@@ -118,7 +138,7 @@ async def test_a_contradiction_replaces_what_the_model_was_shown(desk: Desk) -> 
     await desk.said("I live in Berlin", "Nice!")
     await desk.learn(found("User lives in Berlin"))
     await desk.said("I have moved: I live in Munich now", "Nice!")
-    await desk.learn(found("User lives in Munich", replaces=[1, 7, -1]))
+    await desk.learn(found("User lives in Munich", replaces=[1, 7, -1]), verdict(2))
     assert await desk.memory.find("where does the user live") == ["User lives in Munich"]
     assert await desk.memory.texts(status="superseded") == ["User lives in Berlin"]
 
@@ -129,21 +149,24 @@ async def test_what_the_answer_repeats_of_what_was_recalled_is_not_learned(desk:
     assert await desk.memory.texts() == []
 
 
-class Dying(Facts):
-    """Killed in the middle of a turn's facts."""
-
-    async def remember(self, new: NewFact) -> Learned:
-        if "Rex" in new.text:
-            raise KeyboardInterrupt
-        return await super().remember(new)
+async def test_what_the_answer_repeats_of_messages_in_its_context_is_not_learned_unless_the_user_says_it(
+    desk: Desk,
+) -> None:
+    old = await desk.said("When I was small I had a parrot. It could whistle.", "Lovely!")
+    await desk.learn(found())
+    await desk.said("What is my pet?", "You once had a parrot.", shown=[old])
+    await desk.learn(found("User had a parrot once"))
+    assert await desk.memory.texts() == []
+    await desk.said("I had a parrot once", "I know.", shown=[old])
+    await desk.learn(found("User had a parrot once"))
+    assert await desk.memory.texts() == ["User had a parrot once"]
 
 
 async def test_a_chore_killed_in_its_middle_stores_the_same_facts_when_it_goes_on(desk: Desk) -> None:
     """Also if the model would say it otherwise now: it is not asked again."""
     await desk.said("I live in Berlin and have a dog, Rex", "Nice!")
-    dying = Dying(desk.memory.facts._facts, desk.memory.facts._notes, test_facts.embedder(), WordLexicon())
     with pytest.raises(KeyboardInterrupt):
-        await desk.learn(found("User lives in Berlin", "User has a dog named Rex"), facts=dying)
+        await desk.learn(found("User lives in Berlin", "User has a dog named Rex"), facts=desk.dying())
     assert await desk.memory.texts() == ["User lives in Berlin"]
     await desk.learn()
     assert await desk.memory.texts() == ["User has a dog named Rex", "User lives in Berlin"]
