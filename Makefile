@@ -5,7 +5,7 @@ MAKEFLAGS += --no-print-directory
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .SUFFIXES:
-.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt bench-long bench-recall bench-store bench-junk crash-loop chaos record-histories clean
+.PHONY: help run demo test check fmt lock bench-history bench-turn bench-interrupt bench-long bench-recall bench-store bench-memory bench-junk crash-loop chaos record-histories clean
 
 PYTHON := .venv/bin/python
 # Bootstrap never reads standard input: in `printf 'Hello\n' | make run` it belongs to the program.
@@ -77,6 +77,9 @@ bench-recall: ## Evidence recall on conversations in LoCoMo's format; DATA=folde
 
 bench-store: ## 100,000 messages on the embedded store: load, recall under load, loop lag, memory; N= SECONDS=
 	@$(INSTALL) run dev && $(FIGURES) -m bench.store $(ARGS)
+
+bench-memory: ## What memory adds to a turn; N= samples
+	@$(INSTALL) run dev && $(FIGURES) -m bench.memory $(ARGS)
 
 bench-junk: ## 30 days of chats with facts: doubles, recalled text stored again, contradictions; SEED=
 	@$(INSTALL) run dev && $(FIGURES) -m bench.junk_audit $(ARGS)

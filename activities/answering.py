@@ -85,7 +85,7 @@ class Answering:
             except ContextTooLongError:
                 if budget < LEAST_BUDGET:
                     raise
-                budget, halved = budget // 2, halved + 1
+                budget, halved, step.refused_whole = budget // 2, halved + 1, True
                 log.warning("context.halved", message_id=step.answer_id, budget_tokens=budget)
             except ThoughtsRefusedError as error:
                 if not any(message.raw for message in call.messages):

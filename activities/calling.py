@@ -67,6 +67,7 @@ def _context(step: Step, agent: Agent, past: Past, budget_tokens: int, forms: Fo
         longest=agent.max_message_tokens,
         exclude_tool_messages=agent.exclude_tool_messages,
         thoughts=step.thoughts,
+        shorten_running=step.refused_whole,
     )
     parts = Parts(_instructions(step, agent, forms), step.running, past, step.prompt_text)
     context = build_context(parts, budget_tokens - tools, options, counter.count)

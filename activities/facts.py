@@ -69,7 +69,7 @@ class Facts:
         if known is not None and known.message == new.message and new.message:  # a repetition may have to go on
             await self._close(known, await self._facts.get(known.supersedes))
         if known is not None:
-            return Learned(fact=known, known=True)
+            return Learned(fact=known, known=True, replaced=await self._end(known, replaced, new.said_at or now))
         fact = self._fact(new, text, source, replaced, now)
         fact.embedded = self._embedder.name if dense is not None else ""
         vectors: dict[str, Vector] = {BM25: self._lexicon.document(text)}
@@ -184,6 +184,15 @@ class Facts:
         if newer is not None:
             fact.status, fact.superseded_by, fact.valid_to = "superseded", newer.id, newer.valid_from
         return fact
+
+    async def _end(self, known: Fact, replaced: Sequence[Fact], at: float) -> list[str]:
+        """What is known was said again, and that another fact is no longer so. Returns the ids of those that ended."""
+        older = [old for old in replaced if old.id != known.id and old.status == "current" and old.valid_from <= at]
+        ended = older if known.status == "current" else []
+        for old in ended:
+            changes = {"status": "superseded", "superseded_by": known.id, "valid_to": at, "updated_at": self._clock()}
+            await self._facts.close(old.id, changes)
+        return [old.id for old in ended]
 
     async def _close(self, newer: Fact, replaced: Sequence[Fact]) -> None:
         for old in replaced:

@@ -45,6 +45,7 @@ class Step:
     joined: Sequence[str] = ()  # the rows of prompts that came to the turn with this step
     info: StepInfo | None = None  # the call that is being made, for functions of the agent's
     thoughts: bool = True  # of earlier steps go back to the provider
+    refused_whole: bool = False  # the provider has said that the context is too long
     text: str = ""  # of the answer, as far as it has come
     reasoning: str = ""  # likewise
     model: str | None = None  # that is being asked, None: the one of the settings

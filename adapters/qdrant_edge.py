@@ -16,6 +16,7 @@ from typing import Any, cast
 import qdrant_edge as edge
 
 from adapters import qdrant_points as points
+from adapters.qdrant_late import LateCollection
 from adapters.qdrant_points import Fields, Where
 from adapters.qdrant_store import Collection, QdrantStore, Row, Scored, Vectors
 from domain.errors import StoreBusyError, StoreError
@@ -35,6 +36,7 @@ _FIELDS: dict[Fields, Any] = {
     "ranking": edge.PayloadSelector.Include(list(points.OF_RANKING)),
 }
 _NEAREST_PIECE = edge.MultiVectorConfig(edge.MultiVectorComparator.MaxSim)
+_LATE = (points.FACTS, points.CHUNKS)
 _HOLDER = "holder.pid"
 
 
@@ -44,10 +46,10 @@ class EdgeStore(QdrantStore):
     def __init__(self, folder: Path) -> None:
         """Raises: StoreBusyError if another process has the folder open, StoreError if it cannot be opened."""
         folder.mkdir(parents=True, exist_ok=True)
-        self._shards: dict[str, _Shard] = {}
+        self._shards: dict[str, _Shard | LateCollection] = {}
         try:
             for name in points.INDEXES:
-                self._shards[name] = _Shard(folder, name)
+                self._shards[name] = _late(folder, name) if name in _LATE else _Shard(folder, name)
         except StoreError:
             self._close_shards()
             raise
@@ -165,6 +167,10 @@ class _Shard:
 
     async def drop_vector(self, name: str) -> None:
         self._shard.update(edge.UpdateOperation.delete_vector_name(name))
+
+
+def _late(folder: Path, name: str) -> LateCollection:
+    return LateCollection((folder / name).exists, lambda: _Shard(folder, name))
 
 
 def _create(path: Path, name: str) -> Any:

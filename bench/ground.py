@@ -11,7 +11,7 @@ import tempfile
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverse
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
+from activities.remembering import Remembering
 from adapters.openai_chat import OpenAIChat
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
@@ -32,7 +33,8 @@ from domain.agent import Agent
 from domain.ids import workflow_id
 from runtime import logs, temporal
 from runtime.local import DYNAMIC_CONFIG
-from runtime.wiring import Ports, make_worker
+from runtime.settings import Settings
+from runtime.wiring import Ports, facts_of, keep_memory, make_worker, open_memory, summaries_of
 from workflows import attributes
 from workflows.thread import AgentThread
 
@@ -86,8 +88,8 @@ class Ground:
 
 
 @asynccontextmanager
-async def ground() -> AsyncIterator[Ground]:
-    """Up while entered; all of it is gone afterwards."""
+async def ground(agents: Sequence[Agent] = (), *, remembering: bool = False) -> AsyncIterator[Ground]:
+    """Up while entered; all of it is gone afterwards. `agents` are beside AGENTS; with memory, kept as `make run` does."""
     logs.setup("ERROR")
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
@@ -97,8 +99,14 @@ async def ground() -> AsyncIterator[Ground]:
         stack.push_async_callback(model.close)
         store = EdgeStore(folder / "store")
         stack.callback(store.close)
-        ports = Ports(store, MemoryEvents(), model, Registry(AGENTS, "plain"), 8_000)
+        ports = Ports(store, MemoryEvents(), model, Registry([*AGENTS, *agents], "plain"), 8_000)
+        if remembering:
+            memory = await stack.enter_async_context(open_memory(Settings(embedding="wordllama"), store))
+            kept = Remembering(facts_of(store, memory), memory.recaller)
+            ports = replace(ports, memory=memory, remembering=kept, summaries=summaries_of(store))
         await stack.enter_async_context(make_worker(client, QUEUE, ports))
+        if remembering:
+            await keep_memory(client, QUEUE)
         yield Ground(client, ports, model, url)
 
 

@@ -74,6 +74,7 @@ class Options:
     longest: int | None = None
     exclude_tool_messages: bool = False
     thoughts: bool = True
+    shorten_running: bool = False  # its long messages, if it does not fit: the provider has said so
 
 
 @dataclass(frozen=True)
@@ -187,12 +188,12 @@ class _Building:
         return None if self._turn is not None and summary.through_turn >= self._turn else summary
 
     def _running(self, system_tokens: int) -> Lines:
-        """The running turn; its long messages are cut only if it would not fit otherwise."""
+        """The running turn; its long messages are cut only if it does not fit and the provider has refused it whole."""
         lines = [(row, self._own(row)) for row in self._parts.running]
         if self._parts.prompt_text is not None and lines:
             lines[0] = (lines[0][0], with_text(lines[0][1], self._parts.prompt_text))
         lines = closed(lines)
-        if system_tokens + tokens_of(lines, self._count) <= self._budget:
+        if not self._options.shorten_running or system_tokens + tokens_of(lines, self._count) <= self._budget:
             return lines
         return [(row, shortened(row, chat, self._longest, self._count)) for row, chat in lines]
 

@@ -24,6 +24,7 @@ from domain.errors import InputRefusedError
 from domain.messages import preview
 from workflows.interface import WORKFLOW
 
+OURS = (WORKFLOW, "Erase", "KeepMemory")
 ALL_LIMIT = 1_000
 REASON_CHARS = 400
 
@@ -66,11 +67,13 @@ async def _replay(console: Console, chosen: Chosen, *, as_json: bool) -> int:
     from temporalio.runtime import Runtime, TelemetryConfig  # slow to load, and no other command needs them
     from temporalio.worker import Replayer
 
+    from workflows.erase import Erase
+    from workflows.memory import KeepMemory
     from workflows.thread import AgentThread
 
     logging.getLogger("temporalio").setLevel(logging.CRITICAL)  # what fails is told here, in one line
     quiet = Runtime(telemetry=TelemetryConfig(logging=None))
-    replayer = Replayer(workflows=[AgentThread], data_converter=console.converter, runtime=quiet)
+    replayer = Replayer(workflows=[AgentThread, Erase, KeepMemory], data_converter=console.converter, runtime=quiet)
     done = failed = 0
     histories = _from_files(chosen.files) if chosen.files else _from_server(await console.connect(), chosen)
     async with aclosing(histories), replayer.workflow_replay_iterator(histories) as results:
@@ -79,7 +82,7 @@ async def _replay(console: Console, chosen: Chosen, *, as_json: bool) -> int:
             failed += result.replay_failure is not None
             _tell(result.history, result.replay_failure, as_json=as_json)
     if not done:
-        raise InputRefusedError(f"there is no history of a workflow {WORKFLOW} there")
+        raise InputRefusedError(f"there is no history of a workflow {' or '.join(OURS)} there")
     if not as_json:
         typer.echo(f"{done - failed:,} of {done:,} histories replay" + (": do not deploy this" if failed else ""))
     return FAILED if failed else 0
@@ -107,12 +110,12 @@ def _reason(failure: Exception) -> str:
 async def _from_files(paths: list[Path]) -> AsyncGenerator[WorkflowHistory]:
     for path in paths:
         for file in sorted(path.glob("**/*.json")) if path.is_dir() else [path]:
-            if (history := _read(file)).events[
-                0
-            ].workflow_execution_started_event_attributes.workflow_type.name == WORKFLOW:
+            history = _read(file)
+            started = history.events[0].workflow_execution_started_event_attributes
+            if started.workflow_type.name in OURS:
                 yield history
             elif file is path:
-                raise InputRefusedError(f"{file} is the history of another workflow than {WORKFLOW}")
+                raise InputRefusedError(f"{file} is the history of another workflow than {', '.join(OURS)}")
 
 
 def _read(file: Path) -> WorkflowHistory:

@@ -76,10 +76,10 @@ def memory(store: EdgeStore) -> Memory:
 
 
 async def test_a_fact_in_other_words_is_known(memory: Memory) -> None:
-    first, _ = await memory.add("User has a dog named Rex")
-    assert await memory.add("The user has a dog, named Rex.") == (first, True)
-    assert await memory.add("user has a DOG named rex") == (first, True)
-    assert await memory.texts() == ["User has a dog named Rex"]
+    first, _ = await memory.add("User works as a nurse at a hospital")
+    assert await memory.add("The user works in a hospital, as a nurse.") == (first, True)
+    assert await memory.add("user works as a NURSE at a hospital") == (first, True)
+    assert await memory.texts() == ["User works as a nurse at a hospital"]
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,15 @@ async def test_a_newer_fact_replaces_an_older_one_and_both_are_kept_with_their_t
     )  # fmt: skip
     assert (after.id, after.status, after.supersedes, after.valid_to) == (new, "current", [old], None)
     assert await memory.facts.history(new) == [before, after]
+
+
+async def test_a_known_fact_that_is_said_again_ends_the_one_it_replaces(memory: Memory) -> None:
+    new, _ = await memory.add("User lives in Munich", said_at=10.0)
+    old, _ = await memory.add("User lives in Berlin", said_at=12.0)
+    assert await memory.add("User lives in Munich", said_at=20.0, replaces=[old]) == (new, True)
+    assert await memory.find("where does the user live") == ["User lives in Munich"]
+    [berlin] = [fact for fact in await memory.facts.history(old) if fact.id == old]
+    assert (berlin.status, berlin.superseded_by, berlin.valid_to) == ("superseded", new, 20.0)
 
 
 async def test_what_is_learned_late_does_not_replace_what_was_said_after_it(memory: Memory) -> None:

@@ -77,7 +77,7 @@ async def test_two_owners_with_the_same_words_recall_their_own_only(desk: Desk) 
 
 async def test_a_fact_is_forgotten_by_what_it_says(desk: Desk) -> None:
     await desk.call("ada", "remember", '{"text": "User has a dog named Rex"}')
-    assert (await desk.call("ada", "forget", '{"text": "The user has a dog, named Rex"}')).failed is False
+    assert (await desk.call("ada", "forget", '{"text": "The user has a dog, named Rex."}')).failed is False
     assert "Rex" not in (await desk.call("ada", "recall", '{"query": "dog"}')).text
 
 

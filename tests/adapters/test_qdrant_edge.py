@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 import qdrant_edge as edge
@@ -14,6 +15,7 @@ import qdrant_edge as edge
 from adapters import qdrant_points as points
 from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_knowledge import QdrantKnowledge
+from adapters.qdrant_points import Where
 from domain.errors import StoreBusyError, StoreError
 from domain.listing import ThreadFilter
 from domain.messages import ThreadRecord
@@ -53,6 +55,32 @@ class TestEdgeKnowledge(KnowledgeContract):
 
 class TestEdgeCollections(CollectionContract):
     """On disk, in this process."""
+
+
+async def test_a_collection_that_nobody_wrote_to_is_empty_and_takes_no_room(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    facts = store.collection(points.FACTS)
+    await facts.change(Where(), {"status": "current"})
+    await facts.delete(Where())
+    assert await facts.count(Where()) == 0
+    assert await facts.search("model", [[1.0, 0.0]], Where(), 3) == []
+    assert await facts.walk(Where(), None, 3) == []
+    store.close()
+    assert not (tmp_path / points.FACTS).exists()
+
+
+async def test_a_collection_is_made_with_its_first_write_and_the_vectors_it_was_to_have(tmp_path: Path) -> None:
+    store = EdgeStore(tmp_path)
+    facts, fact = store.collection(points.FACTS), str(uuid4())
+    await facts.add_vector("model", 2)
+    with pytest.raises(StoreError, match="of another size than 3"):
+        await facts.add_vector("model", 3)
+    await facts.insert({fact: {"tenant": "t"}}, {fact: {"model": [[1.0, 0.0]]}})
+    store.close()
+    again = EdgeStore(tmp_path)
+    [(found, score, _)] = await again.collection(points.FACTS).search("model", [[1.0, 0.0]], Where(), 3)
+    assert (found, round(score, 3)) == (fact, 1.0)
+    again.close()
 
 
 class TestEdgeIndex(IndexContract):

@@ -60,10 +60,11 @@ def test_an_agent_may_say_how_long_a_message_is_shown() -> None:
     assert context.record.tokens["recent"] <= 130
 
 
-def test_the_prompt_is_cut_only_if_it_would_not_fit() -> None:
+def test_the_prompt_is_cut_only_if_it_does_not_fit_and_the_provider_refused_it_whole() -> None:
     long = "x" * 3_000  # a thousand tokens
-    parts = Parts("", [prompt(2, long, "pending")])
-    assert build_context(parts, 1_100).prompt[0].text == long
-    cut = build_context(parts, 900)
+    parts, refused = Parts("", [prompt(2, long, "pending")]), Options(shorten_running=True)
+    assert build_context(parts, 900).prompt[0].text == long
+    assert build_context(parts, 1_100, refused).prompt[0].text == long
+    cut = build_context(parts, 900, refused)
     assert cut.record.shortened == [prompt(2, "").id]
     assert cut.record.tokens["prompt"] <= 300

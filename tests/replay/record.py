@@ -21,13 +21,17 @@ from typing import Any
 import structlog
 from temporalio.client import Client, WorkflowHistory
 
+from adapters.static_embed import StaticEmbedder
 from catalog.tool import tool
 from client.erasing import Erasures
+from domain import keeping
 from domain.agent import Agent
 from domain.approvals import ApprovalPolicy, Resolution
 from domain.erasure import read_erasure
 from domain.prompts import Prompt, ReplyTo, ThreadStart
 from doubles.scripted_model import Reply, ToolCall
+from runtime.wiring import keep_memory
+from tests.memories import memory_of
 from tests.server import ROLL_EARLY, dev_server
 from tests.system import System, WatchedStore, run_system
 from workflows.interface import erase_id
@@ -317,6 +321,33 @@ async def deleted(system: System, thread: str) -> None:
     await asyncio.gather(system.workflow(thread).result(), return_exceptions=True)
 
 
+async def kept(system: System, thread: str) -> None:
+    """Its memory is kept, by one worker and then by the next."""
+    await _with_memory(system)
+    await keep_memory(system.client, system.task_queue)
+    await system.ask(thread, "Hello", id="a")
+
+    async def indexed() -> bool:
+        return all(row.index == "done" for row in await system.rows(thread))
+
+    await system.until(indexed)
+    await system.stop_workers()  # the activity ends with its worker
+    await _with_memory(system)
+    keeper = system.client.get_workflow_handle(keeping.workflow_id(system.task_queue))
+
+    async def goes_on() -> bool:
+        history = await keeper.fetch_history()
+        return sum(event.HasField("activity_task_scheduled_event_attributes") for event in history.events) > 1
+
+    await system.until(goes_on)
+    await keeper.terminate()
+
+
+async def _with_memory(system: System) -> None:
+    await system.stop_workers()
+    await system.start_worker(memory=memory_of(system.store, StaticEmbedder.load()))
+
+
 async def erased(system: System, thread: str, what: dict[str, Any]) -> None:
     erasures = Erasures(system.threads)
     erasure = await erasures.begin(read_erasure({"id": f"e-{thread}"} | what), settle_s=0.1)
@@ -353,7 +384,9 @@ KINDS: list[Record] = [
     must_exist,
     forgotten,
     deleted,
+    kept,
 ]
+MEMORY = (kept,)  # of which the history of the memory's own workflow is recorded too
 ERASED = (forgotten, deleted)  # of which the erasure's own history is recorded too
 KINDS_THAT_ROLL: list[Record] = [roll]
 
@@ -395,6 +428,9 @@ async def _record(client: Client, store: WatchedStore, kinds: list[Record], *, a
             if kind in ERASED:
                 erasure = erase_id(f"e-{thread}")
                 save(f"erase_{name}", await client.get_workflow_handle(erasure).fetch_history())
+            if kind in MEMORY:
+                keeper = client.get_workflow_handle(keeping.workflow_id(TASK_QUEUE))
+                save(f"memory_{name}", await keeper.fetch_history())
         for number, events in enumerate(runs, start=1):
             suffix = f"-{number}" if len(runs) > 1 else ""
             save(name + suffix, WorkflowHistory(f"thread/{thread}", events))

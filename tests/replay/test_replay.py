@@ -16,6 +16,7 @@ from temporalio.worker import Replayer
 from runtime.temporal import DATA_CONVERTER
 from tests.replay.record import FOLDER, KINDS, KINDS_THAT_ROLL
 from workflows.erase import Erase
+from workflows.memory import KeepMemory
 from workflows.thread import AgentThread
 
 FILES = sorted(FOLDER.glob("*.json"))
@@ -83,13 +84,16 @@ SHOWN_BY: dict[str, Callable[[Events], bool]] = {
     "a thread of which a turn was erased": has('"prompt_ids":["a"]', "WORKFLOW_EXECUTION_CONTINUED_AS_NEW"),
     "a deleted thread that is spoken to": has("UnknownThreadError", "was deleted"),
     "an erasure": has("bury_threads", "verify_erasure", "end_erasure", "TIMER_FIRED"),
+    "memory that the next worker goes on with": lambda events: (
+        sum("keep_memory" in json.dumps(event) for event in events) > 1
+    ),
     "a cancelled thread": has("WORKFLOW_EXECUTION_CANCELED"),
 }
 
 
 @pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 async def test_a_recorded_history_replays(file: Path) -> None:
-    replayer = Replayer(workflows=[AgentThread, Erase], data_converter=DATA_CONVERTER)
+    replayer = Replayer(workflows=[AgentThread, Erase, KeepMemory], data_converter=DATA_CONVERTER)
     await replayer.replay_workflow(WorkflowHistory.from_json(f"thread/replay-{file.stem}", text_of(file)))
 
 

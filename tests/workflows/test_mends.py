@@ -23,7 +23,7 @@ async def test_a_conversation_that_is_too_long_for_the_model_is_shortened_not_fa
     await system.submit(thread, "Two", id="b")
     await system.ended(thread, "b")
     assert said(await system.rows(thread))[-1] == ("assistant", "complete", "Second.")
-    lengths = [len(request.body["messages"]) for request in system.model.requests[1:]]
+    lengths = [sum(len(str(m["content"])) for m in request.body["messages"]) for request in system.model.requests[1:]]
     assert lengths[-1] < lengths[0]
 
 
