@@ -13,7 +13,6 @@ import json
 import logging
 import os
 import random
-import sys
 import tempfile
 from collections import Counter
 from collections.abc import AsyncGenerator
@@ -43,7 +42,6 @@ DAYS, TURNS_A_DAY = 30, 12
 OWNERS = ("ada", "eve", "kim")
 DAY_S = 86_400.0
 AGENT = Agent("diarist", memory=Memory(extract=True))
-NEAR_PERCENT = 2.0
 WRONG_PERCENT = 5.0  # of the judge's verdicts
 
 # What users say of themselves: {v} is the value, which changes now and then. Sayings of one subject mean the same.
@@ -271,7 +269,7 @@ def report(counts: Counts, name: str) -> None:
     figure(f"{name}.true_not_current", counts.hidden, "facts")
 
 
-async def main() -> int:
+async def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
     seed = int(os.environ.get("SEED", "1"))
     say(f"seed {seed}: {len(OWNERS)} owners, {DAYS * TURNS_A_DAY * len(OWNERS)} turns; both models are scripted.")
@@ -289,9 +287,7 @@ async def main() -> int:
     report(right, "junk.right")
     say("The same without a judge:")
     report(unjudged, "junk.unjudged")
-    good = counts.recalled == 0 and counts.near_percent < NEAR_PERCENT and counts.auditable == counts.superseded
-    return 0 if good else 1
 
 
 if __name__ == "__main__":
-    sys.exit(asyncio.run(main()))
+    asyncio.run(main())
