@@ -52,12 +52,20 @@ class KeepingActivities:
         self._clock = clock
         self._failures: dict[str, int] = {}
         self._resting: dict[str, float] = {}  # until when
+        self._stopping = asyncio.Event()
+
+    def stop(self) -> None:
+        """End what runs, and whatever comes: the worker stops.
+
+        The SDK tells only those activities of its shutdown that came after another one had; the first would not hear.
+        """
+        self._stopping.set()
 
     @activity.defn(name="keep_memory")
     async def keep_memory(self, request: KeepRequest) -> KeepResult:
         """Do what is due until `seconds` are over or the worker stops."""
         until = self._clock() + request.seconds
-        stopping = asyncio.create_task(activity.wait_for_worker_shutdown())
+        stopping = asyncio.create_task(self._stopping.wait())
         done = 0
         async with Lease.of_activity() as lease:
             try:

@@ -130,6 +130,18 @@ class Ports:
     remembering: Remembering | None = None  # without: the tools of the memory say that there is none
 
 
+class _Worker(Worker):
+    """Its background work ends first, which goes on for minutes else."""
+
+    def __init__(self, keeping: KeepingActivities, client: Client, **options: Any) -> None:
+        super().__init__(client, **options)
+        self._keeping = keeping
+
+    async def shutdown(self) -> None:
+        self._keeping.stop()
+        await super().shutdown()
+
+
 def make_worker(
     client: Client,
     task_queue: str,
@@ -146,11 +158,16 @@ def make_worker(
     """
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID
-    return Worker(
+    keeping = KeepingActivities(make_chores(ports))
+    return _Worker(
+        keeping,
         client,
         task_queue=task_queue,
         workflows=[AgentThread, Erase, KeepMemory],
-        activities=_activities(client, task_queue, ports, max_activities, queues=queues),
+        activities=[
+            *_activities(client, task_queue, ports, max_activities, queues=queues),
+            keeping.keep_memory,
+        ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
         max_concurrent_workflow_tasks=WORKFLOW_TASKS,
@@ -211,7 +228,6 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         delivery.notify,
         operating.note_operator,
         operating.save_said,
-        KeepingActivities(make_chores(ports)).keep_memory,
         erasing.begin_erasure,
         erasing.bury_threads,
         erasing.end_threads,

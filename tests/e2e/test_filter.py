@@ -63,9 +63,9 @@ async def test_each_answer_is_ended_by_one_newline_whatever_was_asked(fresh: Eve
     ended = await fresh.run("--agent", "timekeeper", typed=f"lines\nbusy\ntime\n  \n{STRANGE}\n{LONG}")
 
     assert (ended.status, ended.out) == (0, "One.\n\nTwo.\nAt last.\nBy the clock.\nRead.\nRead.\n"), ended.err
-    asked = [request.body["messages"][-1] for request in model.requests[-3:]]
-    assert asked[0]["role"] == "tool"
-    assert [message["content"] for message in asked[1:]] == [STRANGE, LONG]
+    asked = [request.body["messages"][-1] for request in model.requests]  # one may ask for a summary in the background
+    assert [message["content"] for message in asked if message["content"] in (STRANGE, LONG)] == [STRANGE, LONG]
+    assert "tool" in [message["role"] for message in asked]
 
 
 async def test_a_refusal_ends_it_after_the_answers_before(fresh: Everthread, model: ScriptedModel) -> None:

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import asyncio
+import json
 
 import pytest
 
 from activities.memory import Memory
+from adapters import qdrant_points as points
+from adapters.qdrant_facts import QdrantFacts
 from adapters.static_embed import StaticEmbedder
 from domain import keeping
 from domain.agent import Agent
 from domain.errors import ModelUnavailableError
+from domain.facts import FactFilter
+from domain.memory import Memory as Memory_
+from domain.memory_tools import with_memory
 from domain.recall import Recall
+from doubles.scripted_model import Reply
 from runtime.wiring import keep_memory
 from tests.activities.fakes import FakeEmbedder
 from tests.memories import memory_of
 from tests.system import System, new_thread, started_with
 
+NOTER = Agent("noter", instructions="You take notes.", memory=Memory_(facts=True, working=True))
 WHOLE = Agent("elephant", instructions="You remember.", recall=Recall(scope="owner"))
 
 
@@ -79,6 +87,53 @@ async def test_what_was_recalled_is_recorded_with_its_scores(remembering: System
     [noted] = [note for note in whole.context["recalled"] if note["thread"] == first]
     assert noted["score"] > 0
     assert whole.context["model"] == "wordllama_256"
+
+
+async def call(system: System, owner: str, tool: str, arguments: dict[str, object]) -> None:
+    """A turn in which the model calls a tool of the memory."""
+    system.model.script(
+        Reply.model_validate({"tool_calls": [{"name": tool, "arguments": arguments}]}),
+        Reply(after_tool=True, text="Noted."),
+    )
+    await system.ask(new_thread(), "Note it.", agent=NOTER.name, start=started_with(owner=owner))
+
+
+async def test_a_fact_that_an_agent_noted_is_shown_on_every_thread_of_its_owner_and_no_other(
+    remembering: System,
+) -> None:
+    remembering.add_agent(with_memory(NOTER))
+    owner = new_thread()
+    await call(remembering, owner, "remember", {"text": "User is allergic to peanuts"})
+    for who, knows in ((owner, True), (f"{owner}-not", False)):
+        remembering.model.script("Yes.")
+        start = started_with(owner=who)
+        await remembering.ask(new_thread(), "May I eat peanuts?", agent=NOTER.name, start=start)
+        assert ("User is allergic to peanuts" in shown(remembering)) is knows
+
+
+async def test_the_document_of_an_agent_is_always_in_sight(remembering: System) -> None:
+    remembering.add_agent(with_memory(NOTER))
+    owner = new_thread()
+    await call(remembering, owner, "update_memory", {"content": "Call her Lady A."})
+    remembering.model.script("Yes.")
+    await remembering.ask(new_thread(), "Hello", agent=NOTER.name, start=started_with(owner=owner))
+    assert "Call her Lady A." in shown(remembering)
+
+
+async def test_facts_are_learned_from_a_turn_in_the_background(remembering: System) -> None:
+    learner = Agent("learner", instructions="Listen.", memory=Memory_(facts=True, extract=True))
+    remembering.add_agent(with_memory(learner))
+    owner = new_thread()
+    found = {"facts": [{"text": "User lives in Oslo", "confidence": 0.9, "replaces": []}]}
+    remembering.model.script(Reply(text="Nice.", times=1), json.dumps(found))
+    await remembering.ask(new_thread(), "I live in Oslo", agent="learner", start=started_with(owner=owner))
+    facts = QdrantFacts(remembering.store.collection(points.FACTS))
+
+    async def learned() -> bool:
+        page = await facts.page(FactFilter(owner=owner), cursor=None, limit=5)
+        return [fact.text for fact in page.items] == ["User lives in Oslo"]
+
+    await remembering.until(learned)
 
 
 async def test_an_embedding_failure_fails_no_turn_and_is_told_in_the_record(system: System) -> None:
