@@ -30,7 +30,7 @@ class ChatRequest:
 
 def read(raw: bytes) -> ChatRequest:
     """Raises: RefusedError: If OpenAI would refuse the request: no messages, or a history that does not hold together."""
-    body = _parsed(raw)
+    body = parsed(raw)
     messages = body.get("messages")
     if not isinstance(body.get("model"), str):
         raise RefusedError("you must provide a model parameter")
@@ -54,7 +54,7 @@ def read(raw: bytes) -> ChatRequest:
     )
 
 
-def _parsed(raw: bytes) -> dict[str, Any]:
+def parsed(raw: bytes) -> dict[str, Any]:
     try:
         body = json.loads(raw)
     except ValueError:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import Any
 
+from doubles.chat_request import parsed
 from doubles.completion import Delta, as_bytes
 from doubles.refusal import RefusedError
 from doubles.replies import Reply
@@ -66,12 +67,7 @@ class Embeddings:
 
 def read(raw: bytes) -> EmbeddingRequest:
     """Raises: RefusedError: If OpenAI would refuse the request."""
-    try:
-        body = json.loads(raw)
-    except ValueError:
-        body = None
-    if not isinstance(body, dict):
-        raise RefusedError("We could not parse the JSON body of your request. It has to be a JSON object.")
+    body = parsed(raw)
     if not isinstance(body.get("model"), str):
         raise RefusedError("you must provide a model parameter")
     dimensions = body.get("dimensions", DIMENSIONS)
