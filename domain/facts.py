@@ -13,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from domain import ids
+from domain import fusion, ids
 from domain.errors import InputRefusedError
 from domain.memory import FactScope, Holder
 
@@ -283,14 +283,15 @@ def may_return(closed: Fact, new: NewFact, now: float) -> bool:
 
 
 def fused(dense: Sequence[tuple[Fact, float]], lexical: Sequence[tuple[Fact, float]], limit: int) -> list[FoundFact]:
-    """Both lists, best first, as one by rank: with at most 60 each, a hit in both stands before all others."""
-    found: dict[str, FoundFact] = {}
-    for name, hits in (("dense", dense[:60]), ("lexical", lexical[:60])):
-        for rank, (fact, score) in enumerate(hits, start=1):
-            hit = found.setdefault(fact.id, FoundFact(fact=fact, score=0.0))
-            hit.score += 61 / (60 + rank) / 2
-            setattr(hit, name, score)
-    return sorted(found.values(), key=lambda hit: (-hit.score, hit.fact.id))[:limit]
+    """Both lists, best first, as one by rank, of which a hit in both stands before all others."""
+    facts = {fact.id: fact for fact, _ in [*dense, *lexical]}
+    by_meaning, by_words = ({fact.id: score for fact, score in hits} for hits in (dense, lexical))
+    scores = fusion.fused([(list(by_meaning), 1.0), (list(by_words), 1.0)])
+    best = sorted(scores, key=lambda found: (-scores[found], found))[:limit]
+    return [
+        FoundFact(fact=facts[found], score=scores[found], dense=by_meaning.get(found), lexical=by_words.get(found))
+        for found in best
+    ]
 
 
 def _marks(text: str) -> set[str]:
