@@ -163,7 +163,7 @@ if [ ! -x .venv/bin/python ] || ! grep -qxF "at - $here" "$stamp" 2>/dev/null; t
     rm -rf .venv
     "$uv" venv --quiet --no-project --prompt everthread --python "$python" .venv </dev/null ||
         die "Everthread needs Python 3.11 to 3.14. Install it: $(how_to_install)"
-    case $files in *local*) size="210 MB, most of it the local model" ;; *) size="84 MB" ;; esac
+    case $files in *local*) size="230 MB, most of it the local model" ;; *) size="105 MB" ;; esac
     say "Installing the locked packages into .venv (the first time this downloads $size)."
 fi
 rm -f "$stamp"
