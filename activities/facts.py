@@ -29,9 +29,8 @@ from domain.facts import (
 )
 from domain.memory import Holder, Notes, NotesChange
 from domain.messages import Page
-from domain.vectors import Dense, Sparse, Vector
+from domain.vectors import WORDS, Dense, Sparse, Vector
 
-BM25 = "bm25"
 NEAREST = 20  # facts that a new one is held against
 IN_LIST = 60  # hits of each kind, see domain.facts.fused
 NEAR = 0.5  # cosine similarity from which a fact may be contradicted
@@ -72,7 +71,7 @@ class Facts:
             return Learned(fact=known, known=True, replaced=await self._end(known, replaced, new.said_at or now))
         fact = self._fact(new, text, source, replaced, now)
         fact.embedded = self._embedder.name if dense is not None else ""
-        vectors: dict[str, Vector] = {BM25: self._lexicon.document(text)}
+        vectors: dict[str, Vector] = {WORDS: self._lexicon.document(text)}
         await self._facts.insert([fact], {fact.id: vectors | ({self._embedder.name: dense} if dense else {})})
         [kept] = await self._facts.get([fact.id])
         await self._close(kept, replaced)
@@ -85,7 +84,7 @@ class Facts:
             return []
         dense, words = await self._embed(text, query=True), self._lexicon.query(text)
         by_meaning = await self._facts.search(self._embedder.name, dense, where, IN_LIST) if dense else []
-        by_words = await self._facts.search(BM25, words, where, IN_LIST) if _says_anything(words) else []
+        by_words = await self._facts.search(WORDS, words, where, IN_LIST) if _says_anything(words) else []
         return fused(by_meaning, by_words, limit)
 
     async def forget(self, fact_id: str, spaces: Sequence[str] | None = None) -> Fact | None:

@@ -15,13 +15,13 @@ from collections.abc import Sequence
 import structlog
 
 from activities.ports import Embedder, Lexicon, MessageIndex
-from activities.recalling import WORDS, Embedders
+from activities.recalling import Embedders
 from domain.errors import ModelRefusedError, ModelUnavailableError
 from domain.indexing import ROLES, indexed_text
 from domain.messages import Message
 from domain.pieces import in_pieces
 from domain.recall import Indexed, IndexState
-from domain.vectors import Dense, Sparse
+from domain.vectors import WORDS, Dense, Sparse
 
 BATCH = 64
 FILL_BATCH = 256
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 
 class Indexing:
-    """activities.keeping.Chore. `embedder` is that of the settings; None: words alone."""
+    """activities.keeping.Chore. `embedder` is that of the settings, None: words alone; `embedders` know it too."""
 
     name = "indexing"
 
@@ -39,7 +39,7 @@ class Indexing:
         self._lexicon = lexicon
         self._embedder = embedder
         self._embedders = embedders
-        self._state: IndexState | None = None
+        self._begun = False
 
     async def due(self) -> int:
         return await self._index.count_due()
@@ -53,8 +53,9 @@ class Indexing:
 
     async def _prepare(self) -> IndexState:
         """The state, with the settings' model as the active one or the one that is being filled."""
-        if self._state is None:
+        if not self._begun:
             await self._index.mark_old()
+            self._begun = True
         state = await self._index.state() or IndexState()
         wanted = self._embedder
         if wanted is not None and wanted.name not in (state.active, state.filling):
@@ -69,7 +70,6 @@ class Indexing:
             dropped, state = state.filling, state.model_copy(update={"filling": None, "after": None, "filled": 0})
             await self._index.save_state(state)
             await self._index.drop_model(dropped)
-        self._state = state
         return state
 
     async def _index_rows(self, rows: Sequence[Message], state: IndexState) -> None:
@@ -112,7 +112,7 @@ class Indexing:
         found: list[dict[str, Dense]] = [{} for _ in texts]
         total = 0
         for name in filter(None, (state.active, state.filling)):
-            embedder = self._named(name)
+            embedder = self._embedders(name)
             if embedder is None:  # an old model that cannot be had: what is new has the new vectors
                 continue
             vectors, tokens = await self._embed(embedder, texts)
@@ -121,11 +121,6 @@ class Indexing:
                 if dense:
                     row[name] = dense
         return found, total
-
-    def _named(self, name: str) -> Embedder | None:
-        if self._embedder is not None and self._embedder.name == name:
-            return self._embedder
-        return self._embedders(name)
 
     async def _embed(self, embedder: Embedder, texts: Sequence[str]) -> tuple[list[Dense], int]:
         """The vectors of the pieces of each text; of one that the model refuses, none."""
@@ -145,7 +140,7 @@ class Indexing:
         if not rows:
             await self._switch(state)
             return 1
-        embedder = self._named(state.filling)
+        embedder = self._embedders(state.filling)
         if embedder is None:
             return 0
         vectors, tokens = await self._embed(embedder, [indexed_text(row) for row in rows])

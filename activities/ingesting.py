@@ -15,13 +15,12 @@ from typing import Any
 import structlog
 
 from activities.chunk_vectors import TEXTS_AT_ONCE, ChunkEmbedding
-from activities.knowledge import WORDS
 from activities.ports import Blobs, DocumentReader, Embedder, KnowledgeStore, Lexicon
 from domain import chunking
 from domain.errors import DocumentUnreadableError
 from domain.knowledge import Chunk, Document, chunk_id
 from domain.messages import preview
-from domain.vectors import Vector
+from domain.vectors import WORDS, Vector
 
 DOCUMENTS_AT_ONCE = 32
 CHUNKS_AT_ONCE = 512  # written by one call of `work`

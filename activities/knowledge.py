@@ -16,9 +16,8 @@ from domain.fusion import fused, weighed
 from domain.knowledge import LONGEST_QUERY, Chunk, KnowledgeFound, KnowledgeHit, KnowledgeQuery, spread
 from domain.messages import preview
 from domain.pieces import pieces
-from domain.vectors import Dense, Sparse
+from domain.vectors import WORDS, Dense, Sparse
 
-WORDS = "bm25"  # what the vectors of words are named
 LEAST_DEPTH = 50  # hits of each kind that are put together
 EMBED_S = 5.0  # for the query's vectors; then it is searched by words alone
 

@@ -16,12 +16,11 @@ from domain.errors import EverthreadError
 from domain.indexing import ROLES, names_of
 from domain.ranking import Candidate, Ranked, rank, rarity
 from domain.recall import LONGEST_QUERY, Found, Hit, Recalled, RecallQuery, Scope
-from domain.vectors import Sparse
+from domain.vectors import WORDS, Sparse
 
 POOL = 200  # messages of each list
 LED = 20  # of the best of each list, the neighbours count too
 DISTANCES = (-2, -1, 1, 2)
-WORDS = "bm25"
 
 log = structlog.get_logger()
 
@@ -55,7 +54,7 @@ class Recaller:
         by_words = await self._index.search(WORDS, asked, query.scope, POOL)
         candidates = await self._candidates(text, by_words, by_meaning, query.scope)
         ranked = [one for one in rank(candidates, query.limit, self._clock()) if one.score >= query.least_score]
-        return Recalled(hits=await self._hits(ranked, by_words, by_meaning), note=note, model=model)
+        return Recalled(hits=await self._hits(ranked, candidates), note=note, model=model)
 
     async def _by_meaning(
         self, text: str, weights: dict[str, float], scope: Scope
@@ -98,15 +97,12 @@ class Recaller:
             for one in found.values()
         ]
 
-    async def _hits(
-        self, ranked: Sequence[Ranked], by_words: Iterable[Found], by_meaning: Iterable[Found]
-    ) -> list[Hit]:
-        scores = {one.id: one.score for one in ranked}
-        lexical = {found.id: found.score for found in by_words}
-        dense = {found.id: found.score for found in by_meaning}
+    async def _hits(self, ranked: Sequence[Ranked], candidates: Sequence[Candidate]) -> list[Hit]:
+        scores, known = {one.id: one.score for one in ranked}, {one.id: one for one in candidates}
         rows = await self._index.rows([one.id for one in ranked])
+        found = ((row, known[row.id]) for row in rows)
         return [
-            Hit(message=row, score=scores[row.id], dense=dense.get(row.id), lexical=lexical.get(row.id)) for row in rows
+            Hit(message=row, score=scores[row.id], dense=one.dense, lexical=one.lexical or None) for row, one in found
         ]
 
 

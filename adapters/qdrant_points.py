@@ -19,9 +19,10 @@ from domain.errors import InputRefusedError
 from domain.listing import ThreadFilter
 from domain.messages import Message, ThreadRecord
 from domain.recall import IndexState
+from domain.vectors import WORDS
 
 MESSAGES, RECORDS, FACTS, CHUNKS = "messages", "records", "facts", "chunks"
-SPARSE_VECTOR = "bm25"
+SPARSE_VECTOR = WORDS
 # What a model call's context is made of: a hundred rows a call, so no more is read than that.
 OF_CONTEXT = (
     *("id", "thread", "prompt_id", "slot", "role", "turn", "branch", "step", "seq", "status", "text", "tool_calls"),

@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 
 from activities.indexing import Indexing
-from activities.recalling import WORDS, Recaller
+from activities.recalling import Recaller
 from adapters import qdrant_points as points
 from adapters.lexicon import WordLexicon
 from adapters.qdrant_edge import EdgeStore
@@ -25,6 +25,7 @@ from adapters.qdrant_index import QdrantIndex
 from adapters.static_embed import StaticEmbedder
 from bench.locomo import CATEGORIES, TENANT, Conversation, Question, load
 from domain.recall import RecallQuery, Scope
+from domain.vectors import WORDS
 
 SIZES = (5, 10, 25, 50)
 BUDGETS = (1_000, 2_000)  # tokens

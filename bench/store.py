@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 
 from activities.indexing import Indexing
-from activities.recalling import WORDS, Recaller
+from activities.recalling import Recaller
 from adapters import qdrant_points as points
 from adapters.lexicon import WordLexicon
 from adapters.qdrant_edge import EdgeStore
@@ -31,6 +31,7 @@ from domain import ids
 from domain.indexing import indexed_text
 from domain.messages import Message
 from domain.recall import Indexed, IndexState, RecallQuery, Scope
+from domain.vectors import WORDS
 from runtime import logs
 
 OWNERS, WORDS_A_MESSAGE, VOCABULARY = 1_000, 25, 20_000

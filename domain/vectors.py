@@ -6,6 +6,8 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+WORDS = "bm25"  # what the sparse vectors of words are named in the store
+
 
 @dataclass(frozen=True)
 class Sparse:

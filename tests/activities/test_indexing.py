@@ -8,13 +8,13 @@ import pytest
 
 from activities.indexing import Indexing
 from activities.memory import Memory
-from activities.recalling import WORDS
 from adapters import qdrant_points as points
 from adapters.qdrant_edge import EdgeStore
 from adapters.qdrant_index import QdrantIndex
 from adapters.qdrant_points import Where
 from domain.errors import ModelRefusedError, ModelUnavailableError
 from domain.recall import Indexed, RecallQuery, Scope
+from domain.vectors import WORDS
 from tests.activities.fakes import FakeEmbedder
 from tests.memories import memory_of, said
 
@@ -199,7 +199,7 @@ async def test_killed_while_it_makes_new_vectors_it_goes_on_where_it_was(store: 
     await store.insert(rows)
     await work_off(memory_of(store, old))
     new = FakeEmbedder("new_26")
-    cut = Indexing(CutIndex(store, 3), memory_of(store).lexicon, new, {"old_26": old}.get)
+    cut = Indexing(CutIndex(store, 3), memory_of(store).lexicon, new, memory_of(store, new, old_26=old).embedder_of)
     with pytest.raises(CutError):
         while await cut.work():
             pass
