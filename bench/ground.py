@@ -23,7 +23,6 @@ from temporalio.api.workflowservice.v1 import GetWorkflowExecutionHistoryReverse
 from temporalio.client import Client, WorkflowHandle
 from temporalio.testing import WorkflowEnvironment
 
-from activities.remembering import Remembering
 from adapters.openai_chat import OpenAIChat
 from adapters.qdrant_edge import EdgeStore
 from adapters.streams_memory import MemoryEvents
@@ -34,7 +33,7 @@ from domain.ids import workflow_id
 from runtime import logs, temporal
 from runtime.local import DYNAMIC_CONFIG
 from runtime.settings import Settings
-from runtime.wiring import Ports, facts_of, keep_memory, make_worker, open_memory, summaries_of
+from runtime.wiring import Ports, keep_memory, make_worker, notebook_of, open_memory, summaries_of
 from workflows import attributes
 from workflows.thread import AgentThread
 
@@ -102,8 +101,8 @@ async def ground(agents: Sequence[Agent] = (), *, remembering: bool = False) -> 
         ports = Ports(store, MemoryEvents(), model, Registry([*AGENTS, *agents], "plain"), 8_000)
         if remembering:
             memory = await stack.enter_async_context(open_memory(Settings(embedding="wordllama"), store))
-            kept = Remembering(facts_of(store, memory), memory.recaller)
-            ports = replace(ports, memory=memory, remembering=kept, summaries=summaries_of(store))
+            notebook, summaries = notebook_of(store, memory), summaries_of(store)
+            ports = replace(ports, memory=memory, notebook=notebook, summaries=summaries)
         await stack.enter_async_context(make_worker(client, QUEUE, ports))
         if remembering:
             await keep_memory(client, QUEUE)

@@ -14,7 +14,6 @@ from typing import Any
 
 from temporalio.client import WorkflowHandle
 
-from activities.facts_ports import FactMemory
 from bench.ground import QUEUE, Ground, figure, ground, samples, say
 from bench.store import Talk, message
 from domain.agent import Agent
@@ -23,7 +22,6 @@ from domain.ids import workflow_id
 from domain.memory import Holder, Memory
 from domain.prompts import ThreadStart
 from domain.recall import Recall
-from runtime.wiring import facts_of
 from workflows.thread import AgentThread
 
 OWNER, PAST, FACTS = "owner-1", 2_000, 50
@@ -62,9 +60,12 @@ async def _make_past(g: Ground, talk: Talk) -> None:
     async with asyncio.timeout(120):
         while await memory.index.count_due():  # noqa: ASYNC110 - the chores are another's
             await asyncio.sleep(0.2)
-    facts: FactMemory = facts_of(g.ports.store, memory)  # type: ignore[arg-type] # the bench's is the embedded one
+    notebook = g.ports.notebook
+    assert notebook is not None
     for _ in range(FACTS):
-        await facts.remember(NewFact(holder=Holder(owner=OWNER, agent=WITH.name), text=talk.text(8), origin="api"))
+        await notebook.facts.remember(
+            NewFact(holder=Holder(owner=OWNER, agent=WITH.name), text=talk.text(8), origin="api")
+        )
 
 
 async def _thread(g: Ground, agent: str) -> WorkflowHandle[Any, Any]:

@@ -11,24 +11,23 @@ import sys
 import uuid
 from collections.abc import Callable, Coroutine
 from contextlib import AsyncExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
 import structlog
+from fastapi import FastAPI
 from temporalio.client import Client
 from temporalio.service import RPCError
 from temporalio.worker import Worker
 
-from activities.remembering import Remembering
-from adapters.streams_memory import MemoryEvents
 from catalog.live import LiveCatalog
 from client.reading import ThreadReader
 from client.threads import Threads
 from domain.errors import EverthreadError, SetupError
 from domain.messages import preview
 from domain.prompts import ThreadStart, read_thread_id
-from gateway.app import make_app
+from gateway.app import Health, make_app
 from gateway.filter import run_filter, standard_input
 from gateway.knowledge import Library
 from gateway.mcp_door import McpDoor
@@ -100,36 +99,14 @@ async def _run(options: Options, settings: Settings) -> None:
         model, choice = await wiring.open_model(settings, machine.model)
         stack.push_async_callback(model.close)
         client = await wiring.connect(settings, machine.temporal)
-        store = await stack.enter_async_context(wiring.open_store(settings))
-        webhooks = await stack.enter_async_context(wiring.open_webhooks(settings))
-        blobs = wiring.open_blobs(settings)
-        servers = await stack.enter_async_context(wiring.open_servers(settings))
-        tokens = wiring.open_tokens(choice)
-        memory = await stack.enter_async_context(wiring.open_memory(settings, store, demo=options.demo))
-        knowledge = wiring.knowledge_of(store, blobs, webhooks, memory)
-        ports = wiring.Ports(
-            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
-            knowledge,
-        )
-        facts = wiring.facts_of(store, memory)
-        remembering = Remembering(facts, memory.recaller)
-        ports = replace(ports, summaries=wiring.summaries_of(store), remembering=remembering)
+        opened = wiring.open_ports(settings, model, choice, registry, demo=options.demo)
+        ports = await stack.enter_async_context(opened)
         threads = Threads(client, settings.task_queue, registry.default)
         worker = await stack.enter_async_context(wiring.make_worker_of(settings, client, ports))
         await wiring.keep_memory(client, settings.task_queue)
-        reader = ThreadReader(store, ports.events)
-        door = McpDoor(threads, reader, registry, owner=OWNER, version=VERSION)
+        door = McpDoor(threads, ThreadReader(ports.store, ports.events), registry, owner=OWNER, version=VERSION)
         stack.push_async_callback(door.close)
-        library = Library(knowledge.store, knowledge.search, blobs)
-        app = make_app(
-            *(store, threads, _health(client, worker, registry), VERSION, blobs),
-            doors=[door.route],
-            contexts=wiring.make_looks(ports),
-            facts=facts,
-            recalls=memory.recaller,
-            index=memory.index,
-            library=library,
-        )
+        app = _app(ports, threads, _health(client, worker, registry), door)
         try:
             await stack.enter_async_context(serve(app, settings.host, settings.port))
         except OSError as error:
@@ -140,6 +117,20 @@ async def _run(options: Options, settings: Settings) -> None:
         stopped_by = await _until_stopped(system.talk(thread), machine, system.ctrl_c)
         if stopped_by is not None and system.is_filter:
             raise SignalledError(stopped_by)
+
+
+def _app(ports: wiring.Ports, threads: Threads, health: Health, door: McpDoor) -> FastAPI:
+    """The gateway over all that was opened."""
+    memory, knowledge, notebook = ports.memory, ports.knowledge, ports.notebook
+    return make_app(
+        *(ports.store, threads, health, VERSION, ports.blobs),
+        doors=[door.route],
+        contexts=wiring.make_looks(ports),
+        facts=notebook.facts if notebook else None,
+        recalls=memory.recaller if memory else None,
+        index=memory.index if memory else None,
+        library=Library(knowledge.store, knowledge.search, knowledge.blobs) if knowledge else None,
+    )
 
 
 @dataclass

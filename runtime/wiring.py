@@ -30,14 +30,12 @@ from activities.compaction import Compaction
 from activities.delegation import Delegations
 from activities.delivery import DeliveryActivities
 from activities.erasing import ErasingActivities
-from activities.fact_vectors import EmbedFacts, NoEmbedder
-from activities.facts import Facts
 from activities.keeping import Chore, KeepingActivities
-from activities.learning import LearnFacts
 from activities.library import Knowledge
 from activities.looking import ContextLooks
 from activities.memory import Memory
 from activities.model import ModelActivities
+from activities.notebook import Notebook
 from activities.operating import OperatingActivities
 from activities.ports import (
     Blobs,
@@ -53,7 +51,6 @@ from activities.ports import (
     ToolServers,
     Webhooks,
 )
-from activities.remembering import Remembering
 from activities.reopening import ReopeningActivities
 from activities.servers import NoServers
 from activities.threads import ThreadActivities
@@ -126,19 +123,18 @@ class Ports:
     memory: Memory | None = None  # without: nothing is recalled
     knowledge: Knowledge | None = None  # without: agents look nothing up
     summaries: Summaries | None = None  # without: older turns that do not fit are just not shown
-    graves: Graves | None = None  # of the store, unless others search it too
-    remembering: Remembering | None = None  # without: the tools of the memory say that there is none
+    notebook: Notebook | None = None  # without: the tools of the memory say that there is none
 
 
 class _Worker(Worker):
     """Its background work ends first, which goes on for minutes else."""
 
-    def __init__(self, keeping: KeepingActivities, client: Client, **options: Any) -> None:
+    def __init__(self, background: KeepingActivities, client: Client, **options: Any) -> None:
         super().__init__(client, **options)
-        self._keeping = keeping
+        self._background = background
 
     async def shutdown(self) -> None:
-        self._keeping.stop()
+        self._background.stop()
         await super().shutdown()
 
 
@@ -158,15 +154,15 @@ def make_worker(
     """
     if "deployment_config" not in options:
         options["build_id"] = BUILD_ID
-    keeping = KeepingActivities(make_chores(ports))
+    background = KeepingActivities(make_chores(ports))
     return _Worker(
-        keeping,
+        background,
         client,
         task_queue=task_queue,
         workflows=[AgentThread, Erase, KeepMemory],
         activities=[
             *_activities(client, task_queue, ports, max_activities, queues=queues),
-            keeping.keep_memory,
+            background.keep_memory,
         ],
         interceptors=[LogContext()],
         max_concurrent_activities=max_activities,
@@ -194,7 +190,7 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         summaries=ports.summaries,
         servers=ports.servers,
         knowledge=ports.knowledge.search if ports.knowledge else None,
-        remembering=ports.remembering,
+        remembering=ports.notebook.remembering if ports.notebook else None,
         queues=queues,
     )
     agents = Threads(client, task_queue, ports.catalog.default)
@@ -207,14 +203,13 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
         ports.blobs,
         servers=ports.servers,
         knowledge=ports.knowledge.search if ports.knowledge else None,
-        remembering=ports.remembering,
+        remembering=ports.notebook.remembering if ports.notebook else None,
     )
     threads = ThreadActivities(ports.store, ports.catalog)
     closing, reopening = ClosingActivities(ports.store, ports.events, agents), ReopeningActivities(ports.store)
     operating = OperatingActivities(ports.store, ports.events)
     delivery = DeliveryActivities(ports.store, ports.webhooks, client)
-    graves = ports.graves or _graves(ports)
-    erasing = ErasingActivities(ports.store, graves, ThreadRuns(agents), ports.events, ports.blobs)
+    erasing = ErasingActivities(ports.store, _graves(ports), ThreadRuns(agents), ports.events, ports.blobs)
     return [
         model.call_model,
         tools.run_tool,
@@ -241,7 +236,8 @@ def _activities(client: Client, task_queue: str, ports: Ports, most: int, *, que
 def make_looks(ports: Ports) -> ContextLooks:
     """Contexts to be looked at, as the worker's model calls have them."""
     knowledge = ports.knowledge.search if ports.knowledge else None
-    kept = (ports.memory, ports.summaries, knowledge, ports.remembering)
+    remembering = ports.notebook.remembering if ports.notebook else None
+    kept = (ports.memory, ports.summaries, knowledge, remembering)
     return ContextLooks(ports.store, ports.catalog, ports.context_tokens, ports.tokens, *kept)
 
 
@@ -367,27 +363,18 @@ def summaries_of(store: QdrantStore) -> Summaries:
 def make_chores(ports: Ports) -> list[Chore]:
     """What is to be done about memory in the background."""
     chores = [*(ports.memory.chores if ports.memory else []), *(ports.knowledge.chores if ports.knowledge else [])]
-    if ports.memory is not None and isinstance(ports.store, QdrantStore):
-        chores += _fact_chores(ports.store, ports)
+    if ports.notebook is not None:
+        chores += ports.notebook.chores(ports.store, ports.model, ports.catalog)
     if ports.summaries is not None:
         budget, tokens = ports.context_tokens, ports.tokens
         chores.append(Compaction(ports.summaries, ports.model, ports.catalog, budget_tokens=budget, tokens=tokens))
     return chores
 
 
-def facts_of(store: QdrantStore, memory: Memory) -> Facts:
-    """Facts and working memory, found by the same words and the same embedding model as messages."""
-    kept = QdrantFacts(store.collection(FACTS)), QdrantNotes(store.collection(RECORDS))
-    return Facts(*kept, memory.embedder or NoEmbedder(), memory.lexicon)
-
-
-def _fact_chores(store: QdrantStore, ports: Ports) -> list[Chore]:
-    assert ports.memory is not None
-    facts, lessons = facts_of(store, ports.memory), QdrantLessons(store.collection(MESSAGES))
-    chores: list[Chore] = [LearnFacts(ports.store, lessons, facts, ports.model, ports.catalog)]
-    if ports.memory.embedder is not None:
-        chores.append(EmbedFacts(facts, QdrantFacts(store.collection(FACTS)), ports.memory.embedder))
-    return chores
+def notebook_of(store: QdrantStore, memory: Memory) -> Notebook:
+    """Facts and working memory beside the messages."""
+    messages, records = store.collection(MESSAGES), store.collection(RECORDS)
+    return Notebook(QdrantFacts(store.collection(FACTS)), QdrantNotes(records), QdrantLessons(messages), memory)
 
 
 def knowledge_of(store: QdrantStore, blobs: Blobs, webhooks: Webhooks, memory: Memory) -> Knowledge:
@@ -420,6 +407,33 @@ def version(settings: Settings) -> dict[str, Any]:
 
 
 @asynccontextmanager
+async def open_ports(
+    settings: Settings, model: ChatModel, choice: ModelChoice, catalog: Catalog, *, demo: bool = False
+) -> AsyncIterator[Ports]:
+    """All that activities need, beside a model that is open already, while entered. Raises: SetupError, StoreError."""
+    async with AsyncExitStack() as stack:
+        store = await stack.enter_async_context(open_store(settings))
+        webhooks = await stack.enter_async_context(open_webhooks(settings))
+        blobs = open_blobs(settings)
+        memory = await stack.enter_async_context(open_memory(settings, store, demo=demo))
+        yield Ports(
+            store,
+            MemoryEvents(),
+            model,
+            catalog,
+            choice.context_tokens,
+            webhooks,
+            blobs,
+            servers=await stack.enter_async_context(open_servers(settings)),
+            tokens=open_tokens(choice),
+            memory=memory,
+            knowledge=knowledge_of(store, blobs, webhooks, memory),
+            notebook=notebook_of(store, memory),
+            summaries=summaries_of(store),
+        )
+
+
+@asynccontextmanager
 async def working(settings: Settings) -> AsyncIterator[Worker]:
     """A worker and all it needs, while entered. Raises: SetupError, StoreError with the remedy in one line.
 
@@ -433,19 +447,7 @@ async def working(settings: Settings) -> AsyncIterator[Worker]:
         model, choice = await open_model(settings, choice)
         stack.push_async_callback(model.close)
         client = await connect(settings, settings.temporal_address or f"127.0.0.1:{settings.temporal_port}")
-        store = await stack.enter_async_context(open_store(settings))
-        webhooks = await stack.enter_async_context(open_webhooks(settings))
-        blobs = open_blobs(settings)
-        servers = await stack.enter_async_context(open_servers(settings))
-        tokens = open_tokens(choice)
-        memory = await stack.enter_async_context(open_memory(settings, store))
-        knowledge = knowledge_of(store, blobs, webhooks, memory)
-        ports = Ports(
-            *(store, MemoryEvents(), model, registry, choice.context_tokens, webhooks, blobs, servers, tokens, memory),
-            knowledge,
-        )
-        remembering = Remembering(facts_of(store, memory), memory.recaller)
-        ports = replace(ports, summaries=summaries_of(store), remembering=remembering)
+        ports = await stack.enter_async_context(open_ports(settings, model, choice, registry))
         worker = await stack.enter_async_context(make_worker_of(settings, client, ports))
         await keep_memory(client, settings.task_queue)
         stack.callback(asyncio.ensure_future(watch_lag()).cancel)

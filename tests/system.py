@@ -18,7 +18,6 @@ from temporalio.client import Client, WorkflowHandle
 from activities.library import Knowledge
 from activities.memory import Memory
 from activities.ports import ChatModel, Store, ToolServers, Webhooks
-from activities.remembering import Remembering
 from adapters.blobs import FolderBlobs
 from adapters.openai_chat import OpenAIChat
 from adapters.qdrant_edge import EdgeStore
@@ -32,7 +31,7 @@ from domain.messages import Message, ThreadRecord
 from domain.prompts import Prompt, ThreadStart
 from domain.wishes import Receipt
 from doubles.scripted_model import ScriptedModel
-from runtime.wiring import Ports, facts_of, make_worker, summaries_of
+from runtime.wiring import Ports, make_worker, notebook_of, summaries_of
 from tests.agents import Workbench
 
 T = TypeVar("T")
@@ -132,7 +131,7 @@ class System:
         ports = Ports(store or self.store, self.events, model or self.chat, self.catalog, self.budget, blobs=self.blobs)
         ports = replace(ports, summaries=summaries_of(self.store), memory=memory)
         if memory is not None:
-            ports = replace(ports, remembering=Remembering(facts_of(self.store, memory), memory.recaller))
+            ports = replace(ports, notebook=notebook_of(self.store, memory))
         if servers is not None:
             ports = replace(ports, servers=servers)
         if knowledge is not None:
