@@ -26,6 +26,7 @@ from adapters.static_embed import StaticEmbedder
 from bench.locomo import CATEGORIES, TENANT, Conversation, Question, load
 from domain.recall import RecallQuery, Scope
 from domain.vectors import WORDS
+from runtime import logs
 
 SIZES = (5, 10, 25, 50)
 BUDGETS = (1_000, 2_000)  # tokens
@@ -70,6 +71,7 @@ async def main() -> None:
     folder = os.environ.get("DATA")
     if not folder:
         raise SystemExit("DATA is not set: DATA=<folder of conversations in LoCoMo's format> make bench-recall")
+    logs.setup("WARNING")
     conversations = load(Path(folder))
     with tempfile.TemporaryDirectory() as kept:
         store = EdgeStore(Path(kept))
