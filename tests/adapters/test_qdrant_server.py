@@ -25,6 +25,7 @@ from domain.vectors import Sparse
 from doubles.qdrant_collections import Collections
 from tests.adapters.collection_contract import CollectionContract
 from tests.adapters.erasing_contract import ErasingContract
+from tests.adapters.facts_contract import FactsContract
 from tests.adapters.index_contract import IndexContract
 from tests.adapters.knowledge_contract import KnowledgeContract
 from tests.adapters.raw_server import head, serving
@@ -52,6 +53,10 @@ def knowledge(store: ServerStore) -> QdrantKnowledge:
 
 class TestServerKnowledge(KnowledgeContract):
     """Likewise."""
+
+
+class TestServerFacts(FactsContract):
+    """Over HTTP, on the double in strict mode."""
 
 
 class TestServerErasing(ErasingContract):
